@@ -1,0 +1,135 @@
+# make                builds ./train, ./prepare and ./gradcheck for the machine it finds, and the default corpus
+# make test           builds and runs the tests
+# make help           lists the rest
+#
+# DEVICE=cpu|cuda|emulated   default: cuda when nvcc and a usable GPU are there, else cpu
+# SANITIZE=1                 AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of their own
+# CUDA_ARCH="80 90"          compute capabilities; default: the GPU present, else 80 and 90
+# DEPS=/prefix               where to find header libraries that are not in /usr/include
+
+# --- what is here ------------------------------------------------------------------------------------------
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+GPU  := $(shell nvidia-smi --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null | head -1)
+DEVICE ?= $(if $(and $(NVCC),$(GPU)),cuda,cpu)
+
+ifeq ($(filter $(DEVICE),cpu cuda emulated),)
+$(error DEVICE=$(DEVICE) is not known; choose cpu, cuda or emulated)
+endif
+ifeq ($(DEVICE)$(NVCC),cuda)
+$(error DEVICE=cuda needs nvcc, which is not in PATH; install the CUDA toolkit, or make DEVICE=cpu)
+endif
+
+BUILD := build/$(DEVICE)$(if $(SANITIZE),-sanitize)
+
+# --- how to compile ----------------------------------------------------------------------------------------
+CPPFLAGS += -I. $(if $(DEPS),-isystem $(DEPS)/include) -DENGINE_$(shell echo $(DEVICE) | tr a-z A-Z) -MMD -MP
+CXXFLAGS += -std=c++20 -fopenmp -Wall -Wextra -Werror
+# No -ffast-math: NaN must stay visible. These two only drop errno and exception flags, which nobody reads,
+# and let loops with sqrt and comparisons become SIMD.
+OPTIMIZE := -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
+ifdef SANITIZE
+OPTIMIZE := -O1 -g -march=native -fno-math-errno -fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS  += -fsanitize=address,undefined
+endif
+LDFLAGS += -fopenmp
+
+# Files that hold kernels are compiled by nvcc for CUDA; everything else always by g++.
+KERNELS := $(wildcard ops/*.cc) engine/gemm.cc training/optimizer.cc
+ENGINE  := $(filter-out engine/device_%.cc engine/emulated_%.cc,$(wildcard engine/*.cc))
+LIBS    := -lfmt
+ifeq ($(DEVICE),cpu)
+ENGINE += engine/device_cpu.cc
+LIBS   += -ldnnl -lmvec -lm
+else ifeq ($(DEVICE),emulated)
+ENGINE += engine/device_gpu.cc $(wildcard engine/emulated_*.cc)
+LIBS   += -lboost_context
+else
+ENGINE += engine/device_gpu.cc
+CUDA      := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CPPFLAGS  += -isystem $(CUDA)/include
+LDFLAGS   += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
+LIBS      += -lcublas -lcudart
+CUDA_ARCH ?= $(if $(GPU),$(subst .,,$(lastword $(GPU))),80 90)
+NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr --Werror all-warnings \
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
+endif
+
+PROGRAMS := train prepare gradcheck
+LIBRARY  := $(ENGINE) $(wildcard autograd/*.cc ops/*.cc model/*.cc training/*.cc)
+TESTS    := $(wildcard tests/*.cpp)
+object    = $(patsubst %,$(BUILD)/%.o,$(1))
+DATA     := data/gcide.toml
+
+# --- targets -----------------------------------------------------------------------------------------------
+.PHONY: all data test lint format clean help found
+.DELETE_ON_ERROR:
+
+all: found $(PROGRAMS) data
+
+found:
+	@echo "device    $(DEVICE)$(if $(SANITIZE), with sanitizers) -> $(BUILD)"
+	@echo "nvcc      $(or $(NVCC),none: only DEVICE=cpu and DEVICE=emulated can be built)"
+	@echo "GPU       $(or $(GPU),none$(if $(NVCC),: DEVICE=cuda can be built but not run here))"
+
+# ./train and its like are links to the build that was made last.
+$(PROGRAMS): %: $(BUILD)/%
+	@ln -sf $< $@
+ifndef SANITIZE
+.PHONY: $(PROGRAMS)
+endif
+
+$(BUILD)/%: $(BUILD)/%.cpp.o $(BUILD)/library.a
+	@echo "link      $@"
+	@$(CXX) $(LDFLAGS) $^ $(LIBS) $(LIBS_$*) -o $@
+LIBS_prepare := -lpcre2-8 -lz
+LIBS_tests   := -lpcre2-8 -lz
+
+$(BUILD)/tests: $(call object,$(TESTS)) $(BUILD)/library.a
+	@echo "link      $@"
+	@$(CXX) $(LDFLAGS) $^ $(LIBS) $(LIBS_tests) -o $@
+
+$(BUILD)/library.a: $(call object,$(LIBRARY))
+	@rm -f $@
+	@ar rcs $@ $^
+
+ifeq ($(DEVICE),cuda)
+$(call object,$(KERNELS)): $(BUILD)/%.o: % | $(BUILD)/checked
+	@mkdir -p $(@D)
+	@echo "nvcc      $<"
+	@$(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -c $< -o $@
+endif
+$(BUILD)/tests/%.o: OPTIMIZE := $(patsubst -O3,-O1,$(OPTIMIZE))
+$(BUILD)/%.o: % | $(BUILD)/checked
+	@mkdir -p $(@D)
+	@echo "g++       $<"
+	@$(CXX) $(CXXFLAGS) $(OPTIMIZE) $(CPPFLAGS) -c $< -o $@
+
+# A missing library ends in one line that names its Debian package.
+need = echo '\#include <$(1)>' | $(CXX) $(CXXFLAGS) $(CPPFLAGS) -MF /dev/null -E -x c++ - >/dev/null 2>&1 \
+       || { echo "<$(1)> is missing: apt-get install $(2)" >&2; exit 1; }
+$(BUILD)/checked:
+	@mkdir -p $(BUILD)
+	@$(call need,fmt/format.h,libfmt-dev)
+	@$(call need,toml++/toml.h,libtomlplusplus-dev)
+	@$(call need,CLI/CLI.hpp,libcli11-dev)
+	@$(call need,nlohmann/json.hpp,nlohmann-json3-dev)
+	@$(call need,doctest/doctest.h,doctest-dev)
+	@$(call need,zlib.h,zlib1g-dev)
+	@$(call need,pcre2posix.h,libpcre2-dev)
+ifeq ($(DEVICE),cpu)
+	@$(call need,oneapi/dnnl/dnnl.h,libdnnl-dev)
+endif
+ifeq ($(DEVICE),emulated)
+	@$(call need,boost/context/fiber.hpp,libboost-context-dev)
+endif
+	@touch $@
+
+test: found $(BUILD)/tests
+	$(BUILD)/tests $(TEST_ARGUMENTS)
+
+data: $(DATA)
+
+clean:
+	rm -rf build $(PROGRAMS)
+
+-include $(patsubst %.o,%.d,$(call object,$(LIBRARY) $(TESTS) $(PROGRAMS:=.cpp)))

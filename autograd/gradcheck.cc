@@ -1,0 +1,153 @@
+#include "autograd/gradcheck.h"
+
+#include <cmath>
+#include <optional>
+
+#include "autograd/replay.h"
+#include "autograd/tape.h"
+#include "engine/normal.h"
+
+namespace ld {
+namespace {
+
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+/// The checked function as a number: s(x) = v · f(x).
+class Probe {
+ public:
+  Probe(const Function& f, std::vector<Tensor> inputs, const GradcheckOptions& options)
+      : f_(f), inputs_(std::move(inputs)), options_(options) {
+    for (const Tensor& x : inputs_) values_.push_back(x.to_vector());
+  }
+
+  /// The base run: gradients of s by the tape, values held constant recorded.
+  std::vector<std::vector<double>> analytic() {
+    if (options_.replay) replay_.emplace();
+    std::vector<Var> vars;
+    for (const Tensor& x : inputs_) vars.push_back(Var::leaf(x));
+    Tape tape;
+    Var y = f_(vars);
+    check(y.dtype() == DType::float64, "gradcheck: the function returned ", y.dtype(), ", expected float64");
+    Tensor v = random_tensor(y.shape(), options_.seed);
+    cotangent_ = v.to_vector();
+    if (y.requires_gradient()) tape.backward(y, v);
+    std::vector<std::vector<double>> result;
+    for (size_t k = 0; k < vars.size(); ++k) {
+      Tensor g = vars[k].gradient();
+      result.push_back(g ? g.to_vector() : std::vector<double>(values_[k].size(), 0.0));
+    }
+    return result;
+  }
+
+  /// (s(x + h·u) − s(x − h·u)) / 2h, u in the space of input k.
+  double along(size_t k, const std::vector<double>& u, double h) {
+    double plus = moved(k, u, h), minus = moved(k, u, -h);
+    return (plus - minus) / (2 * h);
+  }
+  double partial(size_t k, size_t i) {
+    double x = values_[k][i], h = options_.step * std::max(1.0, std::abs(x));
+    // The step that is really taken, after rounding.
+    volatile double up = x + h, down = x - h;
+    double plus = with(k, i, up), minus = with(k, i, down);
+    return (plus - minus) / (up - down);
+  }
+
+  size_t inputs() const { return inputs_.size(); }
+  size_t elements(size_t k) const { return values_[k].size(); }
+
+ private:
+  double with(size_t k, size_t i, double value) {
+    std::vector<double> x = values_[k];
+    x[i] = value;
+    return evaluate(k, x);
+  }
+  double moved(size_t k, const std::vector<double>& u, double h) {
+    std::vector<double> x = values_[k];
+    for (size_t i = 0; i < x.size(); ++i) x[i] += h * u[i];
+    return evaluate(k, x);
+  }
+  double evaluate(size_t k, const std::vector<double>& x) {
+    NoGradient pause;
+    if (replay_) replay_->rewind();
+    std::vector<Var> vars(inputs_.begin(), inputs_.end());
+    vars[k] = Var(Tensor::from(x, inputs_[k].shape(), DType::float64));
+    return dot(cotangent_, f_(vars).value().to_vector());
+  }
+
+  const Function& f_;
+  std::vector<Tensor> inputs_;
+  std::vector<std::vector<double>> values_;
+  std::vector<double> cotangent_;
+  GradcheckOptions options_;
+  std::optional<Replay> replay_;
+};
+
+}  // namespace
+
+GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
+  check(!inputs.empty(), "gradcheck: no inputs given");
+  for (const Tensor& x : inputs)
+    check(x.dtype() == DType::float64, "gradcheck: an input is ", x.dtype(), ", expected float64");
+  Probe probe(f, inputs, options);
+  const auto gradients = probe.analytic();
+  GradcheckResult result;
+  result.passed = true;
+
+  auto fail_with = [&](const std::string& where, const std::string& message) {
+    if (!result.passed) return;  // the first failure is the one to tell
+    result.passed = false;
+    result.message = "gradcheck: " + where + ": " + message;
+  };
+  auto compare = [&](const std::string& where, double tape, double difference, double smallest) {
+    ++result.probes;
+    double error = std::abs(tape - difference) / std::max({std::abs(tape), std::abs(difference), smallest, 1e-300});
+    if (!(error <= result.worst)) {  // also when NaN
+      result.worst = error;
+      result.where = where;
+    }
+    if (!(error <= options.tolerance)) {
+      std::ostringstream text;
+      text.precision(12);
+      text << "backward says " << tape << ", a finite difference " << difference << " (relative error " << error
+           << ", allowed " << options.tolerance << ")";
+      fail_with(where, text.str());
+    }
+  };
+
+  for (size_t k = 0; k < probe.inputs(); ++k) {
+    const std::vector<double>& g = gradients[k];
+    const std::string input = "input " + std::to_string(k);
+    double largest = 0;
+    for (double x : g) largest = std::max(largest, std::abs(x));
+    const double norm = std::sqrt(dot(g, g));
+    if (!(norm >= options.smallest_norm)) {
+      std::ostringstream text;
+      text << "the gradient has norm " << norm << ", which is vanished (or NaN); choose inputs where it is not";
+      fail_with(input, text.str());
+      result.where = input;
+    }
+    if (static_cast<int64_t>(g.size()) <= options.every_element_up_to) {
+      for (size_t i = 0; i < g.size(); ++i)
+        compare(input + ", element " + std::to_string(i), g[i], probe.partial(k, i), 0.01 * largest);
+      continue;
+    }
+    for (int d = 0; d < options.directions; ++d) {
+      auto u = random_tensor(inputs[k].shape(), options.seed + 1000 + static_cast<uint64_t>(d)).to_vector();
+      compare(input + ", direction " + std::to_string(d), dot(g, u), probe.along(k, u, options.step),
+              0.01 * norm);
+    }
+  }
+  return result;
+}
+
+Tensor random_tensor(const Shape& shape, uint64_t seed, double mean, double deviation) {
+  Tensor t(shape, DType::float64);
+  fill_normal(t, mean, deviation, {seed, 0, 0, 0});
+  return t;
+}
+
+}  // namespace ld

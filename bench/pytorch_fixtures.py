@@ -1,0 +1,258 @@
+"""Writes tests/fixtures/*.fixture: inputs, values and gradients computed by PyTorch in float64, for the C++ tests to read without Python.
+
+    python bench/pytorch_fixtures.py [DIRECTORY]
+
+A file is a sequence of tensors, nothing else. Each is one line of text, then its values, raw and row-major, then one newline:
+
+    NAME DTYPE NDIM D0 D1 ...\\n<values, little-endian>\\n        DTYPE: float64 (8 bytes) or int64 (8 bytes); NDIM 0 is a single value
+
+Names never hold a space. So a reader is: getline, split, read 8 * product(dims) bytes, skip one byte, until the end of the file; `grep -a 64 FILE` shows the names.
+Every input is a multiple of 1/2048 below 64, hence exact in float32 as well, and no noise and no threshold lies within 1e-4 of its mask. Gradients are those of `loss`, or, for single operations, of
+sum(y * dy) with a random cotangent dy. A gradient that does not exist (a parameter behind detach) is absent from the file: absent, not zero.
+
+Models (model_*.fixture). config.* holds what the test needs to build it; flags are int64 0 or 1. Names of parameters are those of pytorch_model.py.
+    param.NAME                       before any step                    tokens targets (B,T)   noise (L,B,T,C), for EMBED (B,T,L*C)
+    logits cross_entropy loss        training mode, with this noise     l1_norm entropy        mean over the layers, before their coefficients
+    mask rounded                     M and R, shaped as noise           eval.logits eval.loss  evaluation mode: threshold 0.5, no penalty
+    grad.NAME                        of loss = cross_entropy + config.l1_norm_coeff * l1_norm + config.entropy_coeff * entropy
+    adamw.N.loss adamw.N.param.NAME  N = 1, 2, 3: the loss before and the parameters after step N on this same batch and noise, learning rate 1e-3, decay 0.1 on
+                                     parameters with two or more dimensions, beta 0.9 and 0.95, eps 1e-8; parameters without a gradient stay as they are.
+                                     Parameters after steps 1 and 2 are in model_hidden_state only, those after step 3 in every model.
+    EMBED: the rows of precomputed_masks.qkv.weight (3*L*C,C) are [q | k | v], in each part layer l at l*C..(l+1)*C; precomputed_masks.shift is (L*C).
+
+Operations (op_*.fixture): names as written by the functions below; `dx` is the gradient with respect to `x`, and so on.
+"""
+
+import pathlib
+import sys
+
+import torch
+import torch.nn.functional as F
+
+from pytorch_model import (LearnedDropoutConfig, ModelConfig, Transformer, adamw, causal_attention, entropy_penalty, l1_norm_penalty, mask_from, round_mask)
+
+GENERATOR = torch.Generator()
+
+
+def draw(*shape, scale=1.0, mean=0.0):
+    """Normal numbers on the grid of 1/1024."""
+    x = mean + scale * torch.randn(*shape, generator=GENERATOR, dtype=torch.float64)
+    return (x * 1024).round().clamp(-8191, 8191) / 1024
+
+
+def draw_uniform(*shape):
+    """[0,1) on the grid of 1/1024, never on a point where a rounding flips by an ulp: 1/2048 is added."""
+    return torch.randint(1024, shape, generator=GENERATOR).double() / 1024 + 1 / 2048
+
+
+def draw_integers(limit, *shape):
+    return torch.randint(limit, shape, generator=GENERATOR)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------------------------
+
+def write(path, tensors):
+    with open(path, "wb") as file:
+        for name, value in tensors.items():
+            if not isinstance(value, torch.Tensor):
+                value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
+            value = value.detach().contiguous()
+            assert value.dtype in (torch.float64, torch.int64) and " " not in name, (name, value.dtype)
+            assert value.isfinite().all(), f"{path.name}: {name} is not finite"
+            dtype = str(value.dtype).removeprefix("torch.")
+            file.write(" ".join([name, dtype, str(value.dim()), *map(str, value.shape)]).encode() + b"\n")
+            file.write(bytes(value.flatten().view(torch.uint8).tolist()) if value.dim() else bytes(value.view(1).view(torch.uint8).tolist()))
+            file.write(b"\n")
+
+
+def gradients(tensors, y, dy, **inputs):
+    """Adds y, dy, every input and its gradient to `tensors`."""
+    found = torch.autograd.grad(y, list(inputs.values()), dy)
+    tensors.update(y=y, dy=dy, **inputs)
+    tensors.update({f"d{name}": gradient for name, gradient in zip(inputs, found)})
+    return tensors
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------------------------
+
+def check_margin(mask, threshold):
+    """An ulp of M must not decide about an element, or no other implementation could be held to these values."""
+    margin = (mask - threshold).abs().min().item()
+    assert margin > 1e-4, f"a threshold lies within {margin:.1e} of its mask: change the seed"
+
+
+def model_case(seed, learned=None, use_bias=False, l1_norm=None, l1_norm_coeff=0.0, use_entropy=False, entropy_coeff=0.0,
+               steps_kept=(3,)):
+    B, T, C, L, V = 2, 5, 6, 2, 19
+    GENERATOR.manual_seed(seed)
+    config = ModelConfig(alphabet_size=V, context_size=7, n_embed=C, n_head=3, n_layer=L, use_bias=use_bias, learned_dropout=learned,
+                         l1_norm=l1_norm, use_entropy=use_entropy)
+    model = Transformer(config).double()
+    with torch.no_grad():
+        for name, p in model.named_parameters():  # large enough that every gradient counts; the shift at a generic place, not at 0
+            if name.endswith("shift"):
+                p.copy_(draw(*p.shape, scale=0.1, mean=0.7))
+            elif p.dim() == 1:
+                p.copy_(draw(*p.shape, scale=0.2, mean=1.0 if "layernorm" in name and name.endswith("weight") else 0.0))
+            else:
+                p.copy_(draw(*p.shape, scale=0.4))
+    tokens, targets = draw_integers(V, B, T), draw_integers(V, B, T)
+    noise = None
+    if learned is not None:
+        noise = draw_uniform(B, T, L * C) if learned.mask_input == "EMBED" else draw_uniform(L, B, T, C)
+
+    out = {"config.batch": B, "config.sequence": T, "config.alphabet_size": V, "config.context_size": 7, "config.n_embed": C, "config.n_head": 3,
+           "config.n_layer": L, "config.use_bias": int(use_bias), "config.learned_dropout": int(learned is not None)}
+    if learned is not None:
+        out.update({"config.mask_input_is_embed": int(learned.mask_input == "EMBED"), "config.mask_n_head": learned.n_head,
+                    "config.mask_use_bias": int(learned.use_bias), "config.use_detached_input": int(learned.use_detached_input),
+                    "config.l1_norm_is_squared": int(l1_norm == "SQUARED"), "config.l1_norm_coeff": l1_norm_coeff,
+                    "config.use_entropy": int(use_entropy), "config.entropy_coeff": entropy_coeff})
+    out.update(tokens=tokens, targets=targets)
+    if noise is not None:
+        out["noise"] = noise
+    out.update({f"param.{name}": p.detach().clone() for name, p in model.named_parameters()})
+
+    forward = lambda: model(tokens, targets, noise, l1_norm_coeff, entropy_coeff)
+    model.eval()
+    with torch.no_grad():
+        at_evaluation = forward()
+        if at_evaluation.masks:
+            check_margin(torch.stack(at_evaluation.masks), 0.5)
+    model.train()
+    optimizer = adamw(model.parameters(), lr=1e-3, foreach=False)
+    for step in (1, 2, 3):
+        optimizer.zero_grad(set_to_none=True)
+        result = forward()
+        result.loss.backward()
+        if step == 1:
+            out.update({"logits": result.logits, "cross_entropy": result.cross_entropy, "loss": result.loss,
+                        "eval.logits": at_evaluation.logits, "eval.loss": at_evaluation.loss})
+            if result.masks:
+                mask = torch.stack(result.masks).view(noise.shape).detach()
+                out.update(mask=mask, rounded=round_mask(mask, learned, True, noise))
+                out.update({name: value for name, value in (("l1_norm", result.l1_norm), ("entropy", result.entropy)) if value is not None})
+            out.update({f"grad.{name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        optimizer.step()
+        out[f"adamw.{step}.loss"] = result.loss
+        if result.masks:
+            check_margin(torch.stack(result.masks).view(noise.shape), noise)
+        if step in steps_kept:
+            out.update({f"adamw.{step}.param.{name}": p.detach().clone() for name, p in model.named_parameters()})
+    return out
+
+
+def models():
+    learned = lambda **changes: LearnedDropoutConfig(n_head=2, **changes)
+    yield "model_baseline_bias", model_case(1, use_bias=True)
+    yield "model_baseline", model_case(2)
+    yield "model_hidden_state", model_case(3, learned(), l1_norm="SQUARED", l1_norm_coeff=0.1, steps_kept=(1, 2, 3))
+    yield "model_embed", model_case(4, learned(mask_input="EMBED"), l1_norm="LINEAR", l1_norm_coeff=0.1, use_entropy=True, entropy_coeff=0.05)
+    yield "model_embed_detached", model_case(5, learned(mask_input="EMBED", use_detached_input=True), l1_norm="SQUARED", l1_norm_coeff=0.1)
+
+
+# ---- operations ------------------------------------------------------------------------------------------------------------------------
+
+def gelu(approximate):  # x (41) from -8 to 8 -> y
+    GENERATOR.manual_seed(11)
+    x = torch.linspace(-8, 8, 41, dtype=torch.float64).requires_grad_()
+    x.data = (x.data * 1024).round() / 1024
+    return gradients({}, F.gelu(x, approximate=approximate), draw(41), x=x)
+
+
+def layernorm(cols, use_bias):  # x (4,cols), weight (cols), bias (cols) if any -> y. With one column y is the bias and dx is 0.
+    GENERATOR.manual_seed(12 + cols)
+    inputs = {"x": draw(4, cols, scale=1.5, mean=0.5), "weight": draw(cols, scale=0.5, mean=1.0)}
+    if use_bias:
+        inputs["bias"] = draw(cols, scale=0.5)
+    inputs = {name: value.requires_grad_() for name, value in inputs.items()}
+    y = F.layer_norm(inputs["x"], (cols,), inputs["weight"], inputs.get("bias"), eps=1e-5)
+    return gradients({}, y, draw(4, cols), **inputs)
+
+
+def attention():  # qkv (2,7,45) = [q | k | v], each (B,T,H*D), head h at columns h*D..(h+1)*D -> y (2,7,15); causal, scaled by 1/sqrt(5)
+    GENERATOR.manual_seed(13)
+    qkv = draw(2, 7, 45).requires_grad_()
+    return gradients({"n_head": 3}, causal_attention(qkv, 3), draw(2, 7, 15), qkv=qkv)
+
+
+def cross_entropy():  # logits (6,19), targets (6) -> loss, the mean over rows, with its gradient dlogits; row 5 has one logit 40 above the others
+    GENERATOR.manual_seed(14)
+    logits, targets = draw(6, 19, scale=2.0), draw_integers(19, 6)
+    logits[5] -= 35.0
+    logits[5, 3] += 40.0
+    logits.requires_grad_()
+    loss = F.cross_entropy(logits, targets)
+    return {"targets": targets, "logits": logits, "loss": loss, "dlogits": torch.autograd.grad(loss, logits)[0]}
+
+
+def softmax():  # x (5,33), over the last dimension -> y
+    GENERATOR.manual_seed(15)
+    x = draw(5, 33, scale=2.0).requires_grad_()
+    return gradients({}, F.softmax(x, dim=-1), draw(5, 33), x=x)
+
+
+def learned_dropout(rounding, training, sigmoid_scale):
+    """x, a, noise (2,3,5), shift (5) -> mask = 0.5 cos(a + shift) + 0.5, rounded (from mask and noise), y = x * rounded.
+
+    Beside sum(y * dy): l1_squared = mean(mask^2 / 2), l1_linear = mean(|mask|), entropy = mean(-mask log2(mask + 1e-9)), and
+    loss.da, loss.dshift, loss.dx = gradients of sum(y * dy) + 0.1 l1_squared + 0.2 l1_linear + 0.3 entropy.
+    """
+    GENERATOR.manual_seed(16)
+    inputs = {"x": draw(2, 3, 5), "a": draw(2, 3, 5, scale=1.5), "shift": draw(5, scale=0.1, mean=0.7)}
+    inputs = {name: value.requires_grad_() for name, value in inputs.items()}
+    noise, dy = draw_uniform(2, 3, 5), draw(2, 3, 5)
+    config = LearnedDropoutConfig(n_head=1, mask_rounding=rounding, sigmoid_scale=sigmoid_scale)
+
+    def compute():
+        mask = mask_from(inputs["a"], inputs["shift"])
+        rounded = round_mask(mask, config, training, noise)
+        return mask, rounded, inputs["x"] * rounded
+
+    mask, rounded, y = compute()
+    check_margin(mask, noise if training else 0.5)
+    tensors = gradients({"noise": noise, "sigmoid_scale": sigmoid_scale, "mask": mask, "rounded": rounded}, y, dy, **inputs)
+    mask, _, y = compute()
+    l1_squared, l1_linear, entropy = l1_norm_penalty(mask, "SQUARED"), l1_norm_penalty(mask, "LINEAR"), entropy_penalty(mask)
+    loss = (y * dy).sum() + 0.1 * l1_squared + 0.2 * l1_linear + 0.3 * entropy
+    found = torch.autograd.grad(loss, list(inputs.values()))
+    tensors.update(l1_squared=l1_squared, l1_linear=l1_linear, entropy=entropy, loss=loss)
+    tensors.update({f"loss.d{name}": gradient for name, gradient in zip(inputs, found)})
+    return tensors
+
+
+def operations():
+    yield "op_gelu_exact", gelu("none")
+    yield "op_gelu_tanh", gelu("tanh")
+    for cols in (1, 31, 33):
+        yield f"op_layernorm_{cols}", layernorm(cols, use_bias=False)
+        yield f"op_layernorm_{cols}_bias", layernorm(cols, use_bias=True)
+    yield "op_attention", attention()
+    yield "op_cross_entropy", cross_entropy()
+    yield "op_softmax", softmax()
+    yield "op_learned_dropout_noise_training", learned_dropout("NOISE_AND_LINEAR", True, 60.0)
+    yield "op_learned_dropout_noise_evaluation", learned_dropout("NOISE_AND_LINEAR", False, 60.0)
+    yield "op_learned_dropout_sigmoid", learned_dropout("SIGMOID", True, 60.0)
+    yield "op_learned_dropout_sigmoid_6", learned_dropout("SIGMOID", True, 6.0)
+    yield "op_learned_dropout_sigmoid_detach", learned_dropout("SIGMOID_DETACH", True, 60.0)
+    yield "op_learned_dropout_none", learned_dropout(None, True, 60.0)
+
+
+def main():
+    default = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
+    directory = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    directory.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # sums in one order, so that files do not depend on the machine's cores
+    total = 0
+    for cases in (operations(), models()):
+        for name, tensors in cases:
+            path = directory / f"{name}.fixture"
+            write(path, tensors)
+            total += path.stat().st_size
+            print(f"{path.stat().st_size:8,} bytes  {len(tensors):4} tensors  {path}")
+    print(f"{total:8,} bytes in all")
+    assert total < 300_000, "keep the fixtures under 300 kB"
+
+
+if __name__ == "__main__":
+    main()

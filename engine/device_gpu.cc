@@ -1,0 +1,56 @@
+// A CUDA GPU, real or emulated, as a device. Compiled for DEVICE=cuda and DEVICE=emulated.
+#include "engine/device.h"
+#include "engine/error.h"
+#include "engine/launch.h"
+
+namespace ld {
+
+#ifdef ENGINE_EMULATED
+const char* device_name() { return "emulated"; }
+#else
+const char* device_name() { return "cuda"; }
+#endif
+
+void require_device() {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  check(status == cudaSuccess && count > 0, "this program was built for CUDA and finds no usable GPU (",
+        status == cudaSuccess ? "no device" : cudaGetErrorString(status),
+        "). Build for the processor instead: make DEVICE=cpu");
+}
+
+std::string device_description() {
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  return std::string(properties.name) + ", " + std::to_string(properties.totalGlobalMem >> 30) + " GiB";
+}
+
+void* device_allocate(size_t bytes) {
+  void* memory = nullptr;
+  cudaError_t status = cudaMalloc(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not sticky: the pool tries again, then says what to do
+    return nullptr;
+  }
+  CUDA_CHECK(status);
+  return memory;
+}
+void device_free(void* memory) { CUDA_CHECK(cudaFree(memory)); }
+
+// From pageable host memory cudaMemcpyAsync returns once the source has been read, so the caller may reuse it.
+void copy_to_device(void* device, const void* host, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, engine_stream()));
+}
+void copy_to_host(void* host, const void* device, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, engine_stream()));
+  synchronize();
+}
+void copy_on_device(void* to, const void* from, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, engine_stream()));
+}
+void fill_bytes(void* device, int byte, size_t bytes) {
+  CUDA_CHECK(cudaMemsetAsync(device, byte, bytes, engine_stream()));
+}
+void synchronize() { CUDA_CHECK(cudaStreamSynchronize(engine_stream())); }
+
+}  // namespace ld

@@ -1,0 +1,29 @@
+// Matrix products: C = A·B or C += A·B, row-major, either operand transposed, one or many at a time.
+// float32 on the CPU is oneDNN (the fastest CPU library measured at these shapes), on CUDA cuBLAS; float64
+// serves gradient checks and is a plain loop on the CPU; the emulated device uses that loop for every type.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/accumulator.h"
+
+namespace ld {
+
+enum class Transpose : bool { no, yes };
+
+/// One matrix of a product: `ld` elements from one stored row to the next, `stride` from one matrix of a batch
+/// to the next.
+template <class T>
+struct Matrix {
+  const T* data;
+  int64_t ld;
+  Transpose transpose = Transpose::no;
+  int64_t stride = 0;
+};
+
+/// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added to.
+template <class T>
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc, int64_t batch = 1,
+          int64_t stride_c = 0);
+
+}  // namespace ld

@@ -1,0 +1,58 @@
+// Counter-based random numbers: Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+// SC 2011; the generator cuRAND calls PHILOX4_32_10, with the same bits). A number is a pure function of
+// (seed, step, sample, site, element), so noise does not depend on threads, on how a batch is split, on
+// evaluation in between or on a resume; it is never stored: backward asks for it again.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/device.h"
+
+namespace ld {
+
+struct Philox4 {
+  uint32_t word[4];
+};
+
+HOST_AND_KERNEL inline Philox4 philox(Philox4 counter, uint32_t key0, uint32_t key1) {
+  uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
+  for (int round = 0; round < 10; ++round) {
+    uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0;
+    uint64_t p1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
+    uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ key0;
+    uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ key1;
+    c1 = static_cast<uint32_t>(p1);
+    c3 = static_cast<uint32_t>(p0);
+    c0 = n0;
+    c2 = n2;
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+/// Where in a run a random number is drawn. `first_sample` is the place in the whole step's batch of the first
+/// sample of the tensor at hand; element e of sample s of that tensor is drawn as (first_sample + s, e).
+struct NoiseKey {
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  uint32_t first_sample = 0;
+  uint32_t site = 0;
+
+  NoiseKey at(uint32_t other_site) const { return {seed, step, first_sample, other_site}; }
+
+  /// 32 random bits.
+  HOST_AND_KERNEL uint32_t bits(int64_t sample, int64_t element) const {
+    auto e = static_cast<uint64_t>(element);
+    Philox4 block = philox({{static_cast<uint32_t>(e >> 2), site, first_sample + static_cast<uint32_t>(sample), step}},
+                           static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    uint32_t low = e & 1 ? block.word[1] : block.word[0], high = e & 1 ? block.word[3] : block.word[2];
+    return e & 2 ? high : low;
+  }
+  /// Uniform on [0, 1), a multiple of 2⁻²⁴ and therefore exact in float32: every dtype sees the same number.
+  HOST_AND_KERNEL float uniform(int64_t sample, int64_t element) const {
+    return static_cast<float>(bits(sample, element) >> 8) * 0x1p-24f;
+  }
+};
+
+}  // namespace ld

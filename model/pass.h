@@ -1,0 +1,14 @@
+// What one run through the model is for.
+#pragma once
+
+#include "engine/random.h"
+
+namespace ld {
+
+struct Pass {
+  bool training = false;  // dropouts and mask noise on, penalties in the loss
+  NoiseKey noise = {};    // its step also drives the penalty coefficients
+  bool literal = false;   // LearnedDropout as a composition of small ops instead of the fused one (tests)
+};
+
+}  // namespace ld

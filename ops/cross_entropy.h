@@ -1,0 +1,24 @@
+// The output layer and the loss in one: logits = x · Wᵀ, loss = mean over the counted rows of
+// −log softmax(logits)[target]. A row whose target is negative is ignored: it adds no loss and no gradient.
+//   dlogits = (softmax(logits) − onehot(target)) / counted      dx += dlogits · W      dW += dlogitsᵀ · x
+// With a large vocabulary the logits are the largest tensor of the model by far, so they exist only for a few
+// hundred rows at a time, and when a tape records, those rows' gradients are made on the spot, in the memory of
+// their logits, instead of computing the logits again in backward. Saves dx and dW for a loss gradient of 1.
+#pragma once
+
+#include "autograd/var.h"
+
+namespace ld {
+
+struct CrossEntropy {
+  Var loss;         // ()
+  Tensor mistakes;  // (): the fraction of counted rows whose most likely token is not the target; when asked for
+};
+
+enum class CountMistakes : bool { no, yes };
+
+/// x (…, C); weight (V, C); targets int32, one per row of x, below V.
+CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor& targets,
+                                  CountMistakes count = CountMistakes::no);
+
+}  // namespace ld

@@ -1,0 +1,45 @@
+#include "ops/dropout.h"
+
+#include "ops/op.h"
+
+namespace ld {
+namespace {
+
+// One function for both directions: what is kept of x, or of dy.
+template <class T>
+void dropout_kernel(Accumulator<T> out, const T* in, float rate, NoiseKey key, int64_t samples, int64_t rows_per_sample,
+                    int64_t cols) {
+  using A = acc_t<T>;
+  const A factor = A(1) / (A(1) - static_cast<A>(rate));
+  for_each_row(samples * rows_per_sample, cols, [=] KERNEL(int64_t r, auto row) {
+    const int64_t sample = r / rows_per_sample, first = r % rows_per_sample * cols;
+    row.each([=](int64_t j) {
+      A kept = key.uniform(sample, first + j) >= rate ? factor : A(0);
+      out.add(r * cols + j, kept * static_cast<A>(in[r * cols + j]));
+    });
+  });
+}
+
+}  // namespace
+
+Var dropout(const Var& x, double rate, NoiseKey key) {
+  check(rate >= 0 && rate < 1, "dropout: rate ", rate, " is not in [0, 1)");
+  check(x.shape().rank() >= 2, "dropout: x has shape ", x.shape(), ", expected (samples, …, C)");
+  if (rate == 0) return x;
+  Tensor y = Tensor::like(x.value());
+  const int64_t samples = x.size(0), cols = x.size(-1), rows = samples == 0 ? 0 : rows_of(y) / samples;
+  const auto p = static_cast<float>(rate);
+  dispatch_float("dropout", x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    dropout_kernel<T>({y.data<T>(), true}, x.value().data<T>(), p, key, samples, rows, cols);
+  });
+  DType dtype = x.dtype();
+  return record("dropout", {x}, y, [=](const Gradients& g) {
+    dispatch_float("dropout", dtype, [&](auto t) {
+      using T = decltype(t);
+      dropout_kernel<T>(g.dx<T>(0), g.dy<T>(), p, key, samples, rows, cols);
+    });
+  });
+}
+
+}  // namespace ld

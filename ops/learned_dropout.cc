@@ -1,0 +1,177 @@
+#include "ops/learned_dropout.h"
+
+#include "autograd/replay.h"
+#include "ops/op.h"
+
+namespace ld {
+namespace {
+
+constexpr double entropy_epsilon = 1e-9;
+
+/// What both kernels are told.
+struct MaskSizes {
+  int64_t rows, T, C, K, first;  // rows = B·T
+  MaskRounding rounding;
+  bool stochastic, linear_l1;
+  double sigmoid_scale;
+  NoiseKey key;
+};
+
+template <class A>
+HOST_AND_KERNEL A mask_of(A angle) { return A(0.5) * math::cos(angle) + A(0.5); }
+
+/// R of a mask value m. `base` is m itself, except when gradcheck perturbs m: then it is the unperturbed
+/// value, which is what detach and the comparison would have held on to.
+template <class A>
+HOST_AND_KERNEL A round_mask(A m, A base, const MaskSizes& s, int64_t r, int64_t c) {
+  switch (s.rounding) {
+    case MaskRounding::none: return m;
+    case MaskRounding::sigmoid: return math::sigmoid(static_cast<A>(s.sigmoid_scale) * (m - A(0.5)));
+    case MaskRounding::sigmoid_detach:
+      return math::sigmoid(static_cast<A>(s.sigmoid_scale) * (base - A(0.5))) + (m - base);
+    case MaskRounding::noise_and_linear: {
+      bool up = s.stochastic ? static_cast<A>(s.key.uniform(r / s.T, r % s.T * s.C + c)) <= base : base >= A(0.5);
+      return (up ? A(1) : A(0)) + (m - base);
+    }
+  }
+  return m;
+}
+
+template <class T>
+void mask_forward(acc_t<T>* m, const T* a, const T* shift, const MaskSizes s) {
+  using A = acc_t<T>;
+  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
+    const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
+    row.each([=](int64_t c) { m[r * s.C + c] = mask_of(static_cast<A>(ar[c]) + static_cast<A>(sh[c])); });
+  });
+}
+
+/// y and, per row, the sums behind the statistics. `m` is room for the masks, `base` null or the masks to
+/// round by.
+template <class T>
+void learned_dropout_forward(T* y, acc_t<T>* sums, const acc_t<T>* m, const acc_t<T>* base, const T* x,
+                             const MaskSizes s) {
+  using A = acc_t<T>;
+  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
+    const int64_t at = r * s.C;
+    const A *mr = m + at, *base_r = base ? base + at : mr;
+    const A ones = row.sum([=](int64_t c) {
+      A rounded = round_mask(mr[c], base_r[c], s, r, c);
+      y[at + c] = static_cast<T>(static_cast<A>(x[at + c]) * rounded);
+      return rounded >= A(0.5) ? A(1) : A(0);
+    });
+    const A l1 = row.sum([=](int64_t c) { return s.linear_l1 ? math::abs(mr[c]) : A(0.5) * mr[c] * mr[c]; });
+    const A entropy = row.sum([=](int64_t c) { return -mr[c] * math::log2(mr[c] + A(entropy_epsilon)); });
+    const A high = row.sum([=](int64_t c) { return mr[c] > A(0.9) ? A(1) : A(0); });
+    const A low = row.sum([=](int64_t c) { return mr[c] < A(0.1) ? A(1) : A(0); });
+    row.once([=] {
+      A* out = sums + r * mask_statistics;
+      out[fraction_of_ones] = ones;
+      out[mean_l1_norm] = l1;
+      out[mean_entropy] = entropy;
+      out[fraction_above_90] = high;
+      out[fraction_below_10] = low;
+    });
+  });
+}
+
+template <class T>
+void mean_of_sums(T* statistics, const acc_t<T>* sums, const MaskSizes s) {
+  const acc_t<T> factor = acc_t<T>(1) / static_cast<acc_t<T>>(s.rows * s.C);
+  reduce_columns<T>({statistics, true}, s.rows, mask_statistics,
+                    [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
+}
+
+template <class T>
+void pick(T* out, const T* from, int64_t i) {
+  for_each(1, [=] KERNEL(int64_t) { out[0] = from[i]; });
+}
+
+/// d angle = dM · −½ sin(angle) of every element, into memory of its own; dx on the way.
+template <class T>
+void learned_dropout_backward(acc_t<T>* d_angle, Accumulator<T> dx, const T* dy, const T* dl1, const T* dentropy,
+                              const T* x, const T* a, const T* shift, const MaskSizes s) {
+  using A = acc_t<T>;
+  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
+    const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
+    const A n = static_cast<A>(s.rows * s.C);
+    const A l1 = dl1 ? static_cast<A>(dl1[0]) / n : A(0), entropy = dentropy ? static_cast<A>(dentropy[0]) / n : A(0);
+    row.each([=](int64_t c) {
+      const int64_t i = r * s.C + c;
+      const A angle = static_cast<A>(ar[c]) + static_cast<A>(sh[c]), m = mask_of(angle);
+      const A rounded = round_mask(m, m, s, r, c), d = dy ? static_cast<A>(dy[i]) : A(0);
+      const A slope = s.rounding == MaskRounding::sigmoid
+                          ? static_cast<A>(s.sigmoid_scale) * rounded * (A(1) - rounded)
+                          : A(1);
+      if (dx) dx.add(i, d * rounded);
+      A dm = d * static_cast<A>(x[i]) * slope + l1 * (s.linear_l1 ? A(1) : m);
+      if (dentropy) {
+        const A inner = m + A(entropy_epsilon);
+        dm -= entropy * (math::log2(inner) + A(1.4426950408889634) * m / inner);
+      }
+      d_angle[i] = dm * A(-0.5) * math::sin(angle);
+    });
+  });
+}
+
+template <class T>
+void add_columns(Accumulator<T> da, const acc_t<T>* d_angle, const MaskSizes s) {
+  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
+    row.each([=](int64_t c) { da.add(r * s.K + s.first + c, d_angle[r * s.C + c]); });
+  });
+}
+
+template <class T>
+void add_shift(Accumulator<T> dshift, const acc_t<T>* d_angle, const MaskSizes s) {
+  Accumulator<T> part{dshift.data + s.first, dshift.empty};
+  reduce_columns<T>(part, s.rows, s.C, [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
+}
+
+// An accumulator whose other columns, which this call does not touch, already hold values.
+template <class T>
+Accumulator<T> columns_of(const Gradients& g, size_t input, const MaskSizes& s) {
+  return s.K == s.C ? g.dx<T>(input) : Accumulator<T>{g.dx_zeroed<T>(input), false};
+}
+
+}  // namespace
+
+MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const MaskOptions& options,
+                            int64_t first_column) {
+  check(x.shape().rank() == 3 && a.shape().rank() == 3 && a.size(0) == x.size(0) && a.size(1) == x.size(1),
+        "learned_dropout: x has shape ", x.shape(), ", a ", a.shape(), ", expected (B, T, C) and (B, T, K)");
+  check_same_dtype("learned_dropout", x, a);
+  check_same_dtype("learned_dropout", x, shift);
+  const int64_t C = x.size(2), K = a.size(2);
+  check_shape("learned_dropout", "shift", shift, {K});
+  check(first_column >= 0 && first_column + C <= K, "learned_dropout: columns ", first_column, " to ", first_column + C,
+        " of a, whose shape is ", a.shape());
+  const MaskSizes s{x.size(0) * x.size(1), x.size(1), C, K, first_column, options.rounding, options.stochastic,
+                    options.l1_norm == L1NormPenalty::linear, options.sigmoid_scale, options.key};
+  const Tensor xs = x.value(), as = a.value(), shifts = shift.value();
+  Tensor y = Tensor::like(xs), l1(Shape{}, x.dtype()), entropy(Shape{}, x.dtype()), statistics({mask_statistics}, x.dtype());
+  dispatch_float("learned_dropout", x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    using A = acc_t<T>;
+    Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>()), base;
+    mask_forward(m.data<A>(), as.data<T>(), shifts.data<T>(), s);
+    if (Replay::active()) base = Replay::held_constant(m);
+    learned_dropout_forward(y.data<T>(), sums.data<A>(), m.data<A>(), base ? base.data<A>() : nullptr, xs.data<T>(), s);
+    mean_of_sums(statistics.data<T>(), sums.data<A>(), s);
+    pick(l1.data<T>(), statistics.data<T>(), mean_l1_norm);
+    pick(entropy.data<T>(), statistics.data<T>(), mean_entropy);
+  });
+  auto outputs = record("learned_dropout", {x, a, shift}, {y, l1, entropy}, [=](const Gradients& g) {
+    dispatch_float("learned_dropout", xs.dtype(), [&](auto t) {
+      using T = decltype(t);
+      using A = acc_t<T>;
+      Tensor d_angle(xs.shape(), dtype_of<A>());
+      learned_dropout_backward(d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<T>(1), g.dy<T>(2), xs.data<T>(),
+                               as.data<T>(), shifts.data<T>(), s);
+      if (g.needs(1)) add_columns(columns_of<T>(g, 1, s), d_angle.data<A>(), s);
+      if (g.needs(2)) add_shift(columns_of<T>(g, 2, s), d_angle.data<A>(), s);
+    });
+  });
+  return {outputs[0], outputs[1], outputs[2], statistics};
+}
+
+}  // namespace ld

@@ -1,0 +1,13 @@
+// y (…, O) = x (…, I) · Wᵀ (I, O) [+ b (O)], W stored as (O, I).
+//   dx += dy · W      dW += dyᵀ · x      db += Σ over rows of dy
+// Saves x if W needs a gradient, W if x does.
+#pragma once
+
+#include "autograd/var.h"
+
+namespace ld {
+
+/// `bias` may be an empty Var.
+Var linear(const Var& x, const Var& weight, const Var& bias = {});
+
+}  // namespace ld

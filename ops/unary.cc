@@ -1,0 +1,140 @@
+#include "ops/unary.h"
+
+#include "ops/op.h"
+
+namespace ld {
+namespace {
+
+// A function is a value f(x) and a derivative df(x, y), y = f(x); parameters are members.
+struct Scale {
+  double factor;
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return static_cast<A>(factor) * x;
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A) const {
+    return static_cast<A>(factor);
+  }
+};
+struct AddScalar {
+  double term;
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return x + static_cast<A>(term);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A) const {
+    return A(1);
+  }
+};
+struct Square {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return x * x;
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return A(2) * x;
+  }
+};
+struct Abs {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::abs(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return x > A(0) ? A(1) : x < A(0) ? A(-1) : x;  // x itself keeps 0 and NaN
+  }
+};
+struct Log2 {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::log2(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return A(1.4426950408889634) / x;  // log2(e) / x
+  }
+};
+struct Cos {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::cos(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return -math::sin(x);
+  }
+};
+struct Sigmoid {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::sigmoid(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A y) const {
+    return y * (A(1) - y);
+  }
+};
+struct Gelu {
+  template <class A>
+  HOST_AND_KERNEL static A distribution(A x) {  // Φ
+    return A(0.5) * (A(1) + math::erf(x * A(0.70710678118654752)));
+  }
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return x * distribution(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return distribution(x) + x * A(0.39894228040143268) * math::exp(A(-0.5) * x * x);
+  }
+};
+
+template <class T, class Function>
+void unary_forward(T* y, const T* x, int64_t n, Function function) {
+  for_each(n, [=] KERNEL(int64_t i) { y[i] = static_cast<T>(function.f(static_cast<acc_t<T>>(x[i]))); });
+}
+
+template <class T, class Function>
+void unary_backward(Accumulator<T> dx, const T* dy, const T* x, const T* y, int64_t n, Function function) {
+  for_each(n, [=] KERNEL(int64_t i) {
+    dx.add(i, static_cast<acc_t<T>>(dy[i]) *
+                  function.df(static_cast<acc_t<T>>(x[i]), y ? static_cast<acc_t<T>>(y[i]) : acc_t<T>(0)));
+  });
+}
+
+enum class Saves { x, y };
+
+template <class Function>
+Var unary(const char* name, const Var& x, Function function, Saves saves = Saves::x) {
+  Tensor y = Tensor::like(x.value());
+  dispatch_float(name, x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    unary_forward(y.data<T>(), x.value().data<T>(), y.elements(), function);
+  });
+  Tensor saved = saves == Saves::x ? x.value() : y;
+  return record(name, {x}, y, [=](const Gradients& g) {
+    dispatch_float(name, saved.dtype(), [&](auto t) {
+      using T = decltype(t);
+      const T* s = saved.data<T>();
+      unary_backward(g.dx<T>(0), g.dy<T>(), s, saves == Saves::y ? s : nullptr, saved.elements(), function);
+    });
+  });
+}
+
+}  // namespace
+
+Var neg(const Var& x) { return unary("neg", x, Scale{-1.0}); }
+Var scale(const Var& x, double factor) { return unary("scale", x, Scale{factor}); }
+Var add_scalar(const Var& x, double term) { return unary("add_scalar", x, AddScalar{term}); }
+Var square(const Var& x) { return unary("square", x, Square{}); }
+Var abs(const Var& x) { return unary("abs", x, Abs{}); }
+Var log2(const Var& x) { return unary("log2", x, Log2{}); }
+Var cos(const Var& x) { return unary("cos", x, Cos{}); }
+Var sigmoid(const Var& x) { return unary("sigmoid", x, Sigmoid{}, Saves::y); }
+Var gelu(const Var& x) { return unary("gelu", x, Gelu{}); }
+
+}  // namespace ld

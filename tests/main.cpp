@@ -1,0 +1,11 @@
+// The test program: doctest, with every new block of memory filled with NaN.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include "engine/memory.h"
+
+int main(int argc, char** argv) {
+  ld::poison_new_memory(true);
+  doctest::Context context(argc, argv);
+  return context.run();
+}

@@ -1,0 +1,169 @@
+#include "training/prepare_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "engine/error.h"
+#include "training/corpus.h"
+#include "training/progress.h"
+#include "training/safe_file.h"
+#include "training/tokenizer.h"
+#include "training/utf8.h"
+
+namespace ld {
+namespace {
+
+constexpr int64_t kMostTokens = 65536;  // what uint16 can tell apart
+constexpr int64_t kGpt2VocabularySize = 50257;
+
+std::string grouped(int64_t number) {  // 28,868,599, for people
+  std::string text = std::to_string(number);
+  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<size_t>(at), ",");
+  return text;
+}
+
+std::string stem_of(const std::string& path) {  // data/gcide.dict.dz -> gcide
+  std::string name = std::filesystem::path(path).filename().string();
+  return name.substr(0, std::max<size_t>(1, name.find('.', 1)));
+}
+
+void check_options(const PrepareOptions& options) {
+  check(!options.texts.empty(), "prepare: no text given; name one or more text files");
+  check(options.tokenizer == "bpe" || !options.vocabulary_size,
+        "prepare: --vocabulary-size is for --tokenizer bpe; with --tokenizer ", options.tokenizer,
+        " the size follows from the tokenizer, so leave it out");
+  const int64_t size = options.vocabulary_size.value_or(kGpt2VocabularySize);
+  check(size >= 257 && size <= kMostTokens, "prepare: --vocabulary-size ", size, " is not between 257 and ",
+        kMostTokens, " (token files hold 16-bit numbers)");
+  check(options.name.find('/') == std::string::npos, "prepare: --name ", options.name,
+        " holds a slash; the directory goes into --out");
+}
+
+std::string read_all(const PrepareOptions& options, Progress& progress) {
+  std::string text;
+  std::vector<std::string> documents;
+  for (const std::string& path : options.texts) {
+    progress.start("reading " + path);
+    std::string part = read_text(path);
+    check(!part.empty(), path, ": is empty; name a file with text in it");
+    const size_t bytes = part.size();
+    std::vector<std::string> entries;
+    if (is_dictionary(path)) {
+      entries = dictionary_entries(part);
+      check(!entries.empty(), path,
+            ": no entries of a dictd dictionary found; rename it if it is plain text");
+      if (!options.shuffle_documents) part = join_documents(entries);
+    } else if (options.shuffle_documents) {
+      entries = split_documents(part);
+    }
+    progress.finish(
+        grouped(static_cast<int64_t>(bytes)) + " bytes" +
+        (entries.empty() ? "" : ", " + grouped(static_cast<int64_t>(entries.size())) + " documents"));
+    if (options.shuffle_documents)
+      std::move(entries.begin(), entries.end(), std::back_inserter(documents));
+    else
+      text += part;
+  }
+  if (!options.shuffle_documents) return text;
+  check(documents.size() > 1, "prepare: --shuffle-documents finds ", documents.size(),
+        " document in this text; documents are separated by blank lines");
+  shuffle_documents(documents, static_cast<uint64_t>(options.seed));
+  return join_documents(documents);
+}
+
+Tokenizer make_tokenizer(const PrepareOptions& options, std::string_view text, std::string_view train,
+                         Progress& progress) {
+  if (options.tokenizer == "chars") return Tokenizer::chars(text);
+  if (options.tokenizer != "bpe") {
+    check(std::filesystem::exists(options.tokenizer), "prepare: --tokenizer ", options.tokenizer,
+          " is neither `bpe` nor `chars` nor a file that exists");
+    return Tokenizer::read(options.tokenizer);
+  }
+  const int64_t wanted = options.vocabulary_size.value_or(kGpt2VocabularySize);
+  progress.start(
+      fmt::format("learning a BPE vocabulary of {} tokens from the training part", grouped(wanted)));
+  Tokenizer tokenizer = Tokenizer::train_bpe(train, wanted, progress.reporter());
+  const int64_t reached = tokenizer.vocabulary_size();
+  progress.finish(
+      reached == wanted
+          ? "done"
+          : fmt::format("the text yields only {}, for no pair occurs twice any more", grouped(reached)));
+  return tokenizer;
+}
+
+std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, const std::string& what,
+                            Progress& progress) {
+  progress.start("encoding " + what);
+  std::vector<int32_t> tokens = tokenizer.encode(text, progress.reporter());
+  progress.finish(grouped(static_cast<int64_t>(tokens.size())) + " tokens");
+  return tokens;
+}
+
+SafeFile token_file(const std::string& path, const std::vector<int32_t>& tokens) {
+  std::vector<uint16_t> narrow(tokens.begin(), tokens.end());
+  SafeFile file(path);
+  file.write({reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(uint16_t)});
+  file.finish();
+  return file;
+}
+
+SafeFile text_file(const std::string& path, const std::string& text) {
+  SafeFile file(path);
+  file.write(text);
+  file.finish();
+  return file;
+}
+
+}  // namespace
+
+DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
+  check_options(options);
+  Progress progress(quiet);
+  DataInfo info;
+  make_directory(options.out);  // before the long work, so that a wrong place is known at once
+  const std::string prefix =
+      (std::filesystem::path(options.out) / (options.name.empty() ? stem_of(options.texts[0]) : options.name))
+          .string();
+  SafeFile info_file(prefix + ".toml");
+
+  const std::string text = read_all(options, progress);
+  info.characters = count_characters(text);
+  check(info.characters >= 2, "prepare: this text has only ", info.characters,
+        " character; one is needed for training and one for validation");
+  const auto train_characters = static_cast<int64_t>(static_cast<double>(info.characters) * 0.9);
+  const std::string_view train =
+      std::string_view(text).substr(0, bytes_of_characters(text, train_characters));
+  const std::string_view val = std::string_view(text).substr(train.size());
+
+  const Tokenizer tokenizer = make_tokenizer(options, text, train, progress);
+  info.tokenizer = tokenizer.kind_name();
+  info.vocabulary_size = tokenizer.vocabulary_size();
+  check(info.vocabulary_size <= kMostTokens, "prepare: the tokenizer (", options.tokenizer, ") has ",
+        info.vocabulary_size, " tokens, but token files hold 16-bit numbers, at most ", kMostTokens,
+        "; use --tokenizer bpe");
+  const std::vector<int32_t> train_tokens = encode(tokenizer, train, "the training part", progress);
+  const std::vector<int32_t> val_tokens = encode(tokenizer, val, "the validation part", progress);
+  info.train_tokens = static_cast<int64_t>(train_tokens.size());
+  info.val_tokens = static_cast<int64_t>(val_tokens.size());
+  info.tokenizer_path = prefix + (tokenizer.kind() == Tokenizer::Kind::bpe ? ".tiktoken" : ".chars");
+  for (const std::string& path : options.texts)
+    info.sources.push_back(std::filesystem::path(path).filename().string());
+  if (options.shuffle_documents) info.shuffle_seed = options.seed;
+
+  progress.start("writing " + prefix + "_{train,val}.bin");
+  SafeFile train_file = token_file(prefix + "_train.bin", train_tokens);
+  SafeFile val_file = token_file(prefix + "_val.bin", val_tokens);
+  SafeFile tokenizer_file = text_file(*info.tokenizer_path, tokenizer.file_text());
+  info_file.write(data_info_text(info));
+  info_file.finish();
+  // The info comes last: where it is, the others are.
+  for (SafeFile* file : {&train_file, &val_file, &tokenizer_file, &info_file}) file->publish();
+  progress.finish("done");
+  return info;
+}
+
+}  // namespace ld
