@@ -6,9 +6,10 @@ A file is a sequence of tensors, nothing else. Each is one line of text, then it
 
     NAME DTYPE NDIM D0 D1 ...\\n<values, little-endian>\\n        DTYPE: float64 (8 bytes) or int64 (8 bytes); NDIM 0 is a single value
 
-Names never hold a space. So a reader is: getline, split, read 8 * product(dims) bytes, skip one byte, until the end of the file; `grep -a 64 FILE` shows the names.
-Every input is a multiple of 1/2048 below 64, hence exact in float32 as well, and no noise and no threshold lies within 1e-4 of its mask. Gradients are those of `loss`, or, for single operations, of
-sum(y * dy) with a random cotangent dy. A gradient that does not exist (a parameter behind detach) is absent from the file: absent, not zero.
+Names never hold a space. So a reader is: getline, split, read 8 * product(dims) bytes, skip one byte, until the end of the file.
+`grep -a 64 FILE` shows the names.
+Every input is a multiple of 1/2048 below 64, hence exact in float32 as well, and no noise and no threshold lies within 1e-4 of its mask.
+Gradients are those of `loss`, or, for single operations, of sum(y * dy) with a random cotangent dy. A gradient that does not exist (a parameter behind detach) is absent from the file: absent, not zero.
 
 Models (model_*.fixture). config.* holds what the test needs to build it; flags are int64 0 or 1. Names of parameters are those of pytorch_model.py.
     param.NAME                       before any step                    tokens targets (B,T)   noise (L,B,T,C), for EMBED (B,T,L*C)

@@ -136,7 +136,8 @@ class MaskGenerator(nn.Module):
     """The masks of `n_masks` LearnedDropouts from one input: one product, one attention over n_masks * n_head heads.
 
     With W = n_masks * C, the rows of qkv.weight (3W,C) are [q of all masks | k of all masks | v of all masks], in each part mask l at rows l*C..(l+1)*C.
-    Heads never cross masks, so this is what n_masks separate attentions would compute. HIDDEN_STATE has n_masks = 1 in every block; EMBED has n_masks = L, once.
+    Heads never cross masks, so this is what n_masks separate attentions would compute. HIDDEN_STATE: n_masks = 1 in every block.
+    EMBED: n_masks = L, once.
     """
 
     def __init__(self, config: LearnedDropoutConfig, n_embed, n_masks=1):
@@ -233,7 +234,8 @@ class Transformer(nn.Module):
     def forward(self, tokens, targets=None, noise=None, l1_norm_coeff=0.1, entropy_coeff=0.1, loss_chunk=None):
         """tokens, targets (B,T) int64. noise: for HIDDEN_STATE one (B,T,C) per layer, for EMBED one (B,T,L*C); None draws it.
 
-        loss_chunk: so many rows of logits at a time, never all of them (in float32 also under autocast; needs a PyTorch with nn.LinearCrossEntropyOptions; without torch.compile).
+        loss_chunk: so many rows of logits at a time, never all of them. In float32 also under autocast;
+        needs a PyTorch that has nn.LinearCrossEntropyOptions; not together with torch.compile.
         """
         T = tokens.shape[1]
         x = self.token_embedding(tokens) + self.position_embedding.weight[:T]

@@ -10,6 +10,7 @@ counts K micro-batches. The first steps (--warmup) are not timed: they compile a
 Settings tried on the CPU and kept (the benchmark restarts itself once to set the allocator's): memory of freed tensors stays with the process, because glibc
 otherwise maps and unmaps the logits, 40 kB per token and copy, at every step (a fifth of the step time); huge pages; fused AdamW; gradients set to None.
 Attention under bfloat16 runs in float32 (see pytorch_model.py). --loss-chunk 256 is worth trying without --compile.
+On a machine shared with others, OMP_WAIT_POLICY=PASSIVE in the environment makes waiting threads sleep; on a quiet one leave it out.
 """
 
 import argparse
@@ -50,6 +51,16 @@ def restart_with_allocator_settings():
     if "GLIBC_TUNABLES" not in os.environ and platform.libc_ver()[0] == "glibc":
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def busy_seconds():
+    """CPU seconds spent by everyone on this machine so far; None where the system does not tell."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, irq, softirq, steal = map(int, file.readline().split()[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def peak_memory(torch, device):
@@ -100,24 +111,31 @@ def main():
     for _ in range(args.warmup):
         losses.append(step())
     warmup_seconds = time.perf_counter() - started
+    own_before, all_before, timed_from = time.process_time(), busy_seconds(), time.perf_counter()
     for i in range(args.steps):
         started = time.perf_counter()
         losses.append(step())
         seconds.append(time.perf_counter() - started)
         print(f"step {i:3}  {seconds[-1]:8.4f} s  loss {losses[-1]:.4f}", flush=True)
 
+    own = time.process_time() - own_before
+    # CPUs that other programs took meanwhile, on average. Threads that wait for each other suffer out of proportion: a step can take ten times as long.
+    others = None if all_before is None else max(0.0, busy_seconds() - all_before - own) / (time.perf_counter() - timed_from)
     median = statistics.median(seconds)
     tokens_per_step = args.accumulation * args.batch_size * args.context_size
     memory = peak_memory(torch, args.device)
     print(f"{args.variant}  {model.n_parameters():,} parameters  median {median:.4f} s  best {min(seconds):.4f} s  "
           f"{tokens_per_step / median:,.0f} tokens/s  peak memory {memory / 2**20:,.0f} MiB")
+    if others is not None and others > 0.1:
+        print(f"warning: other programs took {others:.2f} CPUs meanwhile; these times are no measurement")
     print(json.dumps({
         "what": "pytorch_train", "torch": torch.__version__, "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
         "variant": args.variant, "parameters": model.n_parameters(), "n_embed": config.n_embed, "n_head": config.n_head, "n_layer": config.n_layer,
         "context_size": config.context_size, "alphabet_size": config.alphabet_size, "batch_size": args.batch_size, "accumulation": args.accumulation,
         "dtype": args.dtype, "compile": args.compile, "optimizer": args.optimizer, "loss_chunk": args.loss_chunk, "threads": args.threads,
         "median_s": round(median, 5), "best_s": round(min(seconds), 5), "seconds": [round(s, 5) for s in seconds], "warmup_s": round(warmup_seconds, 2),
-        "tokens_per_s": round(tokens_per_step / median, 1), "peak_bytes": memory, "first_loss": losses[0], "last_loss": losses[-1]}))
+        "tokens_per_s": round(tokens_per_step / median, 1), "own_cpu_s_per_step": round(own / args.steps, 5), "other_cpus": None if others is None else round(others, 3),
+        "peak_bytes": memory, "first_loss": losses[0], "last_loss": losses[-1]}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,9 @@
 // The CUDA language on a CPU: with this header g++ compiles a CUDA kernel unchanged, and every CUDA thread
-// runs as a fiber. It exists so that each kernel runs in every test run, without a GPU, with checks that no
-// GPU makes:
-//   - a barrier or warp collective that some thread never reaches is an ld::Error that says who waits where,
-//     not a hang;
-//   - device and shared memory is filled with 0xFF (NaN in every float format, -1 in every integer) before
-//   use;
+// runs as a fiber. So each kernel runs in every test run, without a GPU, under checks that no GPU makes:
+//   - a barrier or warp collective that some thread never reaches is an error that says who waits where;
+//   - device and shared memory is filled with 0xFF before use: NaN in every float format, -1 in integers;
 //   - threads can run in another order (set_schedule), so that a missing barrier changes the result;
-//   - with -fsanitize=address an access outside a cudaMalloc block, a STATIC_SHARED or a DYNAMIC_SHARED is
-//   caught.
+//   - with -fsanitize=address an access outside of a cudaMalloc block or of shared memory is caught.
 // What it cannot see: speed, races inside one statement, and a host loop that reads a device pointer (here
 // there is one memory; on a GPU that crashes). A loop in which one thread spins until another one writes
 // never ends: a fiber gives way only at barriers and warp collectives.

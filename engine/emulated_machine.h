@@ -114,6 +114,7 @@ class Machine {
   int lanes(const Thread* warp) const { return std::min(warpSize, int(count) - int(warp - threads.data())); }
   void wait(State state, const char* name, const Where& where);
   void work(Worker& worker);
+  size_t worker_count() const { return workers.size(); }
   int barrier_count = 0;  // result of the last block barrier
   void open_static_shared(SharedSlot& slot, size_t bytes, size_t alignment);
   void* dynamic_shared() { return dynamic_memory.get(); }

@@ -17,13 +17,20 @@
 
 namespace ld {
 
+/// What an op does to its numbers, which decides how closely float32 must follow float64.
+enum class OpKind {
+  movement,     // every result is one of the inputs
+  elementwise,  // a few roundings per element
+  sum,          // sums of many terms
+};
+
 struct OpCase {
   std::string op;              // "linear"
   std::string name;            // "33x5 -> 31": what is particular about this case
-  Function f;
+  Function f;                  // must compute in the dtype of its inputs: it is run in float32 too
   std::vector<Tensor> inputs;  // float64; f gets them as leaves
-  GradcheckOptions options = {};
-  bool linear = false;         // f is linear in input 0 alone: the adjoint identity is checked too
+  OpKind kind = OpKind::sum;
+  bool linear = false;  // f is linear in input 0 alone: the adjoint identity is checked too
 };
 
 /// Collects the cases of one op.
@@ -43,12 +50,15 @@ class CaseList {
 /// Every case of every op, in the alphabetical order of the ops.
 const std::vector<OpCase>& all_cases();
 
+/// How every case is checked: nobody chooses a step or a tolerance of their own.
+GradcheckOptions case_options();
+
 using CaseMaker = void (*)(CaseList&);
 bool register_cases(const char* op, CaseMaker maker);
 
-#define OP_CASES(op)                                                                            \
-  static void op##_cases(::ld::CaseList& cases);                                                \
-  [[maybe_unused]] static const bool op##_registered = ::ld::register_cases(#op, op##_cases);   \
+#define OP_CASES(op)                                                                          \
+  static void op##_cases(::ld::CaseList& cases);                                              \
+  [[maybe_unused]] static const bool op##_registered = ::ld::register_cases(#op, op##_cases); \
   static void op##_cases([[maybe_unused]] ::ld::CaseList& cases)
 
 }  // namespace ld

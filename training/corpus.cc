@@ -37,7 +37,9 @@ std::string read_text(const std::string& path) {
   check(!std::filesystem::is_directory(path), path, ": is a directory; name the text files in it");
   errno = 0;
   gzFile file = gzopen(path.c_str(), "rb");  // hands a file that is not gzip through as it is
-  check(file != nullptr, path, ": ", errno ? std::strerror(errno) : "not enough memory to read it");
+  check(file != nullptr, path,
+        ": cannot read this text: ", errno ? std::strerror(errno) : "not enough memory",
+        "; check its name and your rights");
   gzbuffer(file, 1 << 18);
   std::string text;
   constexpr unsigned kBlock = 1 << 22;

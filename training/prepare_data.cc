@@ -124,11 +124,11 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
   check_options(options);
   Progress progress(quiet);
   DataInfo info;
-  make_directory(options.out);  // before the long work, so that a wrong place is known at once
+  make_directory(options.out);
   const std::string prefix =
       (std::filesystem::path(options.out) / (options.name.empty() ? stem_of(options.texts[0]) : options.name))
           .string();
-  SafeFile info_file(prefix + ".toml");
+  SafeFile(prefix + ".toml");  // and gone again: a place one may not write to is known before the long work
 
   const std::string text = read_all(options, progress);
   info.characters = count_characters(text);
@@ -158,8 +158,7 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
   SafeFile train_file = token_file(prefix + "_train.bin", train_tokens);
   SafeFile val_file = token_file(prefix + "_val.bin", val_tokens);
   SafeFile tokenizer_file = text_file(*info.tokenizer_path, tokenizer.file_text());
-  info_file.write(data_info_text(info));
-  info_file.finish();
+  SafeFile info_file = text_file(prefix + ".toml", data_info_text(info));
   // The info comes last: where it is, the others are.
   for (SafeFile* file : {&train_file, &val_file, &tokenizer_file, &info_file}) file->publish();
   progress.finish("done");

@@ -1,0 +1,91 @@
+// ./train CONFIG.toml: trains the model a config describes.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+
+#include "training/forecast.h"
+#include "training/interrupt.h"
+#include "training/trainer.h"
+
+namespace {
+
+struct Options {
+  std::string config, out;
+  std::vector<std::string> overrides;
+  bool resume = false, overwrite = false, dry_run = false, keys = false;
+};
+
+int train(const Options& options) {
+  ld::RunConfig config = ld::read_run_config(options.config, options.overrides);
+  ld::require_device();
+  const ld::Dataset data = ld::open_dataset(config);
+  const std::string folder =
+      options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
+
+  if (options.dry_run) fmt::print("{}\n", ld::to_toml(config));
+  const ld::DType dtype = config.dtype == "float64" ? ld::DType::float64 : ld::DType::float32;
+  ld::Transformer model(config.model_config, dtype, static_cast<uint64_t>(config.seed));
+  fmt::print("device    {}: {}\n", ld::device_name(), ld::device_description());
+  fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
+             ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
+             ld::grouped(static_cast<int64_t>(data.val.tokens().size())), ld::grouped(config.model_config.alphabet_size));
+  fmt::print("model     {} parameters without the positional embedding ({} with it)\n",
+             ld::grouped(model.parameter_count()), ld::grouped(model.parameters().elements()));
+  std::fflush(stdout);
+  fmt::print("{}", forecast_text(forecast(model, config, data), config));
+  if (options.dry_run) return 0;
+
+  const auto start = options.resume      ? ld::RunStart::resume
+                     : options.overwrite ? ld::RunStart::overwrite
+                                         : ld::RunStart::fresh;
+  ld::Trainer trainer(config, model, data, folder, start);
+  fmt::print("run       {}{}\n", folder,
+             options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
+  std::fflush(stdout);
+  ld::catch_interrupts();
+  return trainer.run() == ld::RunEnd::finished ? 0 : 130;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app(
+      "Trains a transformer, with LearnedDropout or without, as a config says.\n"
+      "  ./train configs/quickstart.toml      minutes on two CPU cores\n"
+      "  ./train configs/precomputed.toml     the published run with pre-computed masks",
+      "train");
+  app.get_formatter()->column_width(28);
+  app.add_option("CONFIG", options.config, "A TOML file; see configs/ and --keys");
+  app.add_option("--set", options.overrides, "Change a key of the config, e.g. --set model_config.n_layer=4")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--out", options.out, "Folder of the run [runs/NAME_OF_CONFIG]")->type_name("DIR");
+  auto* resume = app.add_flag("--resume", options.resume, "Go on from the folder's last checkpoint");
+  app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")->excludes(resume);
+  app.add_flag("--dry-run", options.dry_run,
+               "Print the resolved config, the parameter count, a memory table and a time estimate, and exit");
+  app.add_flag("--keys", options.keys, "List every key a config may have, and exit");
+  try {
+    app.parse(argc, argv);
+    if (options.keys) {
+      fmt::print("{}", ld::list_run_config_keys());
+      return 0;
+    }
+    if (options.config.empty()) throw CLI::RequiredError("CONFIG");
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "train: {}; see ./train --help\n", error.what());
+    return 1;
+  }
+  try {
+    return train(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

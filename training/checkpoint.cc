@@ -1,0 +1,92 @@
+#include "training/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "training/safetensors.h"
+
+namespace ld {
+namespace {
+
+constexpr const char* first_moment = "optimizer.m.";
+constexpr const char* second_moment = "optimizer.v.";
+
+// The config as far as it decides what the numbers will be, a line per key.
+std::string decisive_config(RunConfig config) {
+  config.train_steps = 1;
+  config.est_interval = config.est_steps = config.checkpoint_interval = 1;
+  std::istringstream text(to_toml(config));
+  std::string lines;
+  for (std::string line; std::getline(text, line);)
+    if (!line.empty() && line[0] != '#') lines += line + '\n';
+  return lines;
+}
+
+void refuse_other_config(const std::string& path, const std::string& saved_lines, const std::string& our_lines) {
+  std::istringstream saved(saved_lines), ours(our_lines);
+  for (;;) {
+    std::string theirs = "nothing", mine = "nothing";
+    const bool more_saved = static_cast<bool>(std::getline(saved, theirs));
+    const bool more_ours = static_cast<bool>(std::getline(ours, mine));
+    if (!more_saved && !more_ours) return;
+    check(theirs == mine, path, ": was made with another config: there \"", theirs, "\", here \"", mine,
+          "\"; resume with the config it was made with, or start another run with --out");
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
+                     const AdamW& optimizer, const RunState& state) {
+  std::vector<NamedTensor> tensors;
+  nlohmann::json updates;
+  for (size_t k = 0; k < parameters.all().size(); ++k) {
+    const Parameter& parameter = parameters.all()[k];
+    const AdamW::Moments& moments = optimizer.moments()[k];
+    tensors.push_back({parameter.name, parameter.var.value()});
+    if (!moments.m) continue;
+    tensors.push_back({first_moment + parameter.name, moments.m});
+    tensors.push_back({second_moment + parameter.name, moments.v});
+    updates[parameter.name] = moments.updates;
+  }
+  write_safetensors(path, tensors,
+                    {{"format", "learned-dropout checkpoint 1"},
+                     {"step", std::to_string(state.step)},
+                     {"seed", std::to_string(config.seed)},
+                     {"best_val_loss", fmt::format("{:.17g}", state.best_val_loss)},
+                     {"best_step", std::to_string(state.best_step)},
+                     {"optimizer_updates", updates.dump()},
+                     {"config", to_toml(config)},
+                     {"decisive_config", decisive_config(config)}});
+}
+
+RunState load_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
+                         AdamW& optimizer) {
+  const SafetensorsFile file(path);
+  refuse_other_config(path, file.metadata("decisive_config"), decisive_config(config));
+  try {
+    const auto updates = nlohmann::json::parse(file.metadata("optimizer_updates"));
+    for (size_t k = 0; k < parameters.all().size(); ++k) {
+      const Parameter& parameter = parameters.all()[k];
+      const Tensor& value = parameter.var.value();
+      file.read_into(parameter.name, value);
+      if (!updates.contains(parameter.name)) continue;  // it has received no gradient yet
+      AdamW::Moments& moments = optimizer.moments()[k];
+      MemoryScope scope(MemoryUse::optimizer);
+      const DType dtype = value.dtype() == DType::float64 ? DType::float64 : DType::float32;
+      moments = {Tensor(value.shape(), dtype), Tensor(value.shape(), dtype), updates.at(parameter.name)};
+      file.read_into(first_moment + parameter.name, moments.m);
+      file.read_into(second_moment + parameter.name, moments.v);
+    }
+    return {std::stoll(file.metadata("step")), std::stod(file.metadata("best_val_loss")),
+            std::stoll(file.metadata("best_step"))};
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
+  } catch (const std::logic_error& error) {  // std::stoll and std::stod
+    fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
+  }
+}
+
+}  // namespace ld

@@ -1,0 +1,30 @@
+// What a run needs to go on as if it had never stopped: weights, optimizer, the number of steps done, the best
+// loss so far, the resolved config. Everything random is a function of the seed and the step, so there is no
+// generator state and no place in the data to remember.
+#pragma once
+
+#include <limits>
+#include <string>
+
+#include "training/optimizer.h"
+#include "training/run_config.h"
+
+namespace ld {
+
+struct RunState {
+  int64_t step = 0;  // optimizer steps done
+  double best_val_loss = std::numeric_limits<double>::infinity();
+  int64_t best_step = 0;
+};
+
+/// Writes the file whole or not at all.
+void save_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
+                     const AdamW& optimizer, const RunState& state);
+
+/// Reads what save_checkpoint wrote into parameters and optimizer. Refuses, with the reason, a file that is
+/// damaged or belongs to another model or config. What may differ from the saved config: train_steps and how
+/// often estimates and checkpoints are made.
+RunState load_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
+                         AdamW& optimizer);
+
+}  // namespace ld

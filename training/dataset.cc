@@ -1,0 +1,48 @@
+#include "training/dataset.h"
+
+#include <filesystem>
+
+#include "training/data_info.h"
+
+namespace ld {
+
+Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key) {
+  const auto tokens = file.tokens();
+  const auto choices = static_cast<uint64_t>(tokens.size()) - static_cast<uint64_t>(T);  // sequence and last target
+  std::vector<int32_t> ids, targets;
+  ids.reserve(static_cast<size_t>(B * T));
+  targets.reserve(static_cast<size_t>(B * T));
+  for (int64_t b = 0; b < B; ++b) {
+    const uint64_t draw = static_cast<uint64_t>(key.bits(b, 0)) << 32 | key.bits(b, 1);
+    const auto* first = tokens.data() + draw % choices;
+    ids.insert(ids.end(), first, first + T);
+    targets.insert(targets.end(), first + 1, first + 1 + T);
+  }
+  return {Tensor::from(ids, {B, T}), Tensor::from(targets, {B, T})};
+}
+
+Dataset open_dataset(RunConfig& config) {
+  ModelConfig& model = config.model_config;
+  const auto info = read_data_info(config.data);
+  if (model.alphabet_size == 0) {
+    check(info.has_value() || std::filesystem::exists(config.data + "_train.bin"), config.data,
+          "_train.bin is not there; make it with `make data` (the default corpus) or `./prepare TEXT --name ",
+          std::filesystem::path(config.data).filename().string(), "`");
+    check(info.has_value(), config.data, ".toml is not there, so the vocabulary size is unknown; set it with ",
+          "--set model_config.alphabet_size=N");
+    model.alphabet_size = info->vocabulary_size;
+  }
+  if (info)
+    check(info->vocabulary_size <= model.alphabet_size, "model_config.alphabet_size = ", model.alphabet_size,
+          " is smaller than the vocabulary of ", config.data, ".toml, ", info->vocabulary_size,
+          "; remove it from the config to take the data's");
+  auto open = [&](const char* part) {
+    const std::string path = config.data + part;
+    check(std::filesystem::exists(path), path, " is not there; make it with `make data` (the default corpus) or ",
+          "`./prepare TEXT`");
+    return TokenFile(path, model.alphabet_size, model.context_size);
+  };
+  return {open("_train.bin"), open("_val.bin")};
+}
+
+}  // namespace ld

@@ -1,0 +1,94 @@
+#include "training/forecast.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "autograd/tape.h"
+#include "training/console.h"
+
+namespace ld {
+namespace {
+
+struct Sample {
+  double activations, workspace, seconds;
+};
+
+// One forward and backward pass over B sequences.
+Sample measure(Transformer& model, const RunConfig& config, const Dataset& data, int64_t B) {
+  const NoiseKey key{static_cast<uint64_t>(config.seed), 0, 0, 0};
+  const Batch batch = draw_batch(data.train, B, config.model_config.context_size, key);
+  reset_memory_peaks();
+  const auto before = memory_report();
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    Tape tape;
+    Losses losses = model(batch.ids, batch.targets, Pass{.training = true, .noise = key});
+    tape.backward(losses.loss);
+    losses.loss.value().item();  // waits for the device
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const auto after = memory_report();
+  model.parameters().zero_gradients();
+  auto peak = [&](MemoryUse use) {
+    const auto i = static_cast<size_t>(use);
+    return static_cast<double>(after.by_use[i].peak - before.by_use[i].now);
+  };
+  return {peak(MemoryUse::activations), peak(MemoryUse::workspace), seconds.count()};
+}
+
+// A line through two measurements.
+double extrapolated(double x0, double y0, double x1, double y1, double x) {
+  return x0 == x1 ? y1 : y0 + (y1 - y0) * (x - x0) / (x1 - x0);
+}
+
+}  // namespace
+
+Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& data) {
+  const int64_t T = config.model_config.context_size, B = config.batch_size;
+  // Two sizes beyond the chunk of rows in which the output layer works (ops/cross_entropy.h), so that what
+  // grows with the batch and what does not can be told apart.
+  const int64_t small = std::min(B, (400 + T - 1) / T + 1), large = std::min(B, 2 * small);
+  measure(model, config, data, 1);  // the first pass also pays for memory and library start-up
+  const Sample a = measure(model, config, data, small), b = measure(model, config, data, large);
+  pool_release_cached();
+
+  const auto batch = static_cast<double>(B), xa = static_cast<double>(small), xb = static_cast<double>(large);
+  Forecast f;
+  for (const Parameter& p : model.parameters().all()) {
+    f.weights += p.var.value().bytes();
+    f.optimizer += 2 * p.var.value().elements() * (p.var.dtype() == DType::float64 ? 8 : 4);
+  }
+  f.gradients = f.weights;
+  f.activations = static_cast<int64_t>(extrapolated(xa, a.activations, xb, b.activations, batch));
+  f.workspace = static_cast<int64_t>(std::max(a.workspace, b.workspace));
+  f.tokens_per_second = xb * static_cast<double>(T) / b.seconds;
+  const double micro_batch = batch * static_cast<double>(T) / f.tokens_per_second;
+  f.step_seconds = micro_batch * static_cast<double>(config.gradient_accumulation_steps);
+  const double estimates = static_cast<double>((config.train_steps + config.est_interval - 1) / config.est_interval);
+  // Evaluation has no backward pass: about a third of the work of training.
+  f.run_seconds = f.step_seconds * static_cast<double>(config.train_steps) +
+                  estimates * 2 * static_cast<double>(config.est_steps) * micro_batch / 3;
+  return f;
+}
+
+std::string forecast_text(const Forecast& f, const RunConfig& config) {
+  auto row = [](const char* what, int64_t bytes) { return fmt::format("  {:<12}{:>10}\n", what, bytes_text(bytes)); };
+  std::string text = "memory\n" + row("weights", f.weights) + row("gradients", f.gradients) +
+                     row("optimizer", f.optimizer) + row("activations", f.activations) + row("workspace", f.workspace) +
+                     row("together", f.memory());
+  const int64_t tokens = config.batch_size * config.model_config.context_size * config.gradient_accumulation_steps;
+  text += fmt::format("time      about {} tokens/s: {} for a step of {} tokens, {} for {} steps\n",
+                      grouped(static_cast<int64_t>(f.tokens_per_second)), duration_text(f.step_seconds),
+                      grouped(tokens), duration_text(f.run_seconds), grouped(config.train_steps));
+  const int64_t machine = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  if (std::string(device_name()) == "cpu" && f.memory() > machine)
+    text += fmt::format("warning   this machine has {} of memory: lower batch_size and raise "
+                        "gradient_accumulation_steps by the same factor\n", bytes_text(machine));
+  if (f.run_seconds > 7 * 86400.0)
+    text += "note      that is long for this machine; configs/quickstart.toml shows a whole run in minutes\n";
+  return text;
+}
+
+}  // namespace ld

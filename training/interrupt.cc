@@ -1,0 +1,37 @@
+#include "training/interrupt.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+namespace ld {
+namespace {
+
+volatile std::sig_atomic_t pending = 0;
+
+// Only what is allowed inside a signal handler: a flag and write(2).
+void on_signal(int signal) {
+  if (pending) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+    return;
+  }
+  pending = 1;
+  constexpr const char* note =
+      "\nstopping: this step is finished and saved first; once more stops at once and loses the step\n";
+  [[maybe_unused]] auto written = write(STDERR_FILENO, note, std::strlen(note));
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return pending != 0; }
+
+}  // namespace ld

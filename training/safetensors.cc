@@ -1,0 +1,112 @@
+#include "training/safetensors.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "training/safe_file.h"
+
+namespace ld {
+namespace {
+
+using nlohmann::json;
+
+const char* dtype_code(DType dtype) {
+  switch (dtype) {
+    case DType::float32: return "F32";
+    case DType::float64: return "F64";
+    case DType::bfloat16: return "BF16";
+    case DType::int32: return "I32";
+    case DType::uint16: return "U16";
+  }
+  return "?";
+}
+
+std::string text_of(const Shape& shape) {
+  std::ostringstream out;
+  out << shape;
+  return out.str();
+}
+
+}  // namespace
+
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+  json header;
+  header["__metadata__"] = metadata;
+  int64_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    check(!header.contains(name), path, ": two tensors are called ", name);
+    header[name] = {{"dtype", dtype_code(tensor.dtype())},
+                    {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
+                    {"data_offsets", {offset, offset + tensor.bytes()}}};
+    offset += tensor.bytes();
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
+  const uint64_t length = text.size();
+  SafeFile file(path);
+  file.write({reinterpret_cast<const char*>(&length), sizeof length});
+  file.write(text);
+  std::vector<char> host;
+  for (const auto& [name, tensor] : tensors) {
+    host.resize(static_cast<size_t>(tensor.bytes()));
+    copy_to_host(host.data(), tensor.raw(), host.size());
+    file.write({host.data(), host.size()});
+  }
+  file.finish();
+  file.publish();
+}
+
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(read_file(path)) {
+  const char* advice = "; the file is damaged, use another checkpoint";
+  uint64_t length = 0;
+  check(bytes_.size() >= sizeof length, path_, ": has ", bytes_.size(), " bytes, too few for a safetensors file", advice);
+  std::memcpy(&length, bytes_.data(), sizeof length);
+  check(length <= bytes_.size() - sizeof length, path_, ": its header should have ", length, " bytes and the file has ",
+        bytes_.size(), advice);
+  const size_t data = sizeof length + length;
+  const json header = json::parse(bytes_.begin() + sizeof length, bytes_.begin() + static_cast<std::ptrdiff_t>(data),
+                                  nullptr, false);
+  check(header.is_object(), path_, ": its header is not JSON", advice);
+  size_t end = data;
+  try {
+    for (const auto& [name, value] : header.items()) {
+      if (name == "__metadata__") {
+        metadata_ = value.get<Metadata>();
+        continue;
+      }
+      Entry entry{value.at("dtype"), {}, value.at("data_offsets").at(0), value.at("data_offsets").at(1)};
+      for (int64_t size : value.at("shape")) entry.shape.push_back(size);
+      check(entry.begin <= entry.end && entry.end <= (size_t{1} << 62), path_, ": tensor ", name, " has bad offsets", advice);
+      entry.begin += data;
+      entry.end += data;
+      end = std::max(end, entry.end);
+      entries_.emplace(name, entry);
+    }
+  } catch (const json::exception& error) {
+    fail(path_, ": its header is not that of a safetensors file (", error.what(), ")", advice);
+  }
+  check(end == bytes_.size(), path_, ": should have ", end, " bytes and has ", bytes_.size(),
+        end > bytes_.size() ? " (truncated)" : "", advice);
+}
+
+const std::string& SafetensorsFile::metadata(const std::string& key) const {
+  auto found = metadata_.find(key);
+  check(found != metadata_.end(), path_, ": has no \"", key, "\" in its metadata; it is not a checkpoint of this program");
+  return found->second;
+}
+
+void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) const {
+  auto found = entries_.find(name);
+  check(found != entries_.end(), path_, ": has no tensor ", name, "; it belongs to another model");
+  const Entry& entry = found->second;
+  check(entry.shape == tensor.shape() && entry.dtype == dtype_code(tensor.dtype()), path_, ": tensor ", name, " is ",
+        entry.dtype, " ", text_of(entry.shape), ", the model wants ", dtype_code(tensor.dtype()), " ",
+        text_of(tensor.shape()), "; it belongs to another model");
+  check(entry.end - entry.begin == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ",
+        entry.end - entry.begin, " bytes, expected ", tensor.bytes());
+  copy_to_device(tensor.raw(), bytes_.data() + entry.begin, entry.end - entry.begin);
+  synchronize();
+}
+
+}  // namespace ld

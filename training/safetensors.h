@@ -1,0 +1,47 @@
+// The safetensors format (https://github.com/huggingface/safetensors): eight bytes little-endian length of a JSON
+// header {name: {dtype, shape, data_offsets}, "__metadata__": {string: string}}, then the tensors' bytes.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace ld {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+using Metadata = std::map<std::string, std::string>;
+
+/// Writes the file whole or not at all (SafeFile).
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata);
+
+/// A file opened for reading. The constructor reads and checks the header: a file that is truncated, too long
+/// or not of this format is refused with the reason.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::string& path);
+
+  const Metadata& metadata() const { return metadata_; }
+  /// The value of a metadata key; an error names the file and the key if it is not there.
+  const std::string& metadata(const std::string& key) const;
+  bool contains(const std::string& name) const { return entries_.contains(name); }
+  /// Copies the named tensor into `tensor`, whose shape and dtype must be the stored ones.
+  void read_into(const std::string& name, const Tensor& tensor) const;
+
+ private:
+  struct Entry {
+    std::string dtype;
+    Shape shape;
+    size_t begin, end;  // in bytes_
+  };
+  std::string path_, bytes_;
+  std::map<std::string, Entry> entries_;
+  Metadata metadata_;
+};
+
+}  // namespace ld

@@ -1,0 +1,230 @@
+#include "training/trainer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "autograd/tape.h"
+#include "model/sites.h"
+#include "ops/unary.h"
+#include "training/interrupt.h"
+#include "training/safe_file.h"
+#include "training/schedule.h"
+
+namespace ld {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+constexpr std::chrono::minutes longest_unsaved{10};
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// A means over blocks, in the order of MaskStatistic.
+std::vector<double> mean_over_blocks(const std::vector<Tensor>& masks) {
+  std::vector<double> mean(mask_statistics, 0.0);
+  for (const Tensor& block : masks) {
+    const auto values = block.to_vector();
+    for (size_t k = 0; k < mean.size(); ++k) mean[k] += values[k] / static_cast<double>(masks.size());
+  }
+  return mean;
+}
+
+std::string loss_text(const StepMetrics& m, bool has_penalty, bool has_masks) {
+  std::string text = fmt::format("loss {:.4f}", m.cross_entropy + m.penalty);
+  if (has_penalty) text += fmt::format(" = cross-entropy {:.4f} + penalty {:.4f}", m.cross_entropy, m.penalty);
+  if (has_masks) text += fmt::format("  ones {:.1f} %", 100 * m.ones);
+  return text;
+}
+
+bool has_penalty(const ModelConfig& model) {
+  return model.use_dropout_l1_norm_penalty || model.use_dropout_entropy_penalty;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& data, const std::string& folder,
+                 RunStart start)
+    : config_(config),
+      model_(model),
+      data_(data),
+      folder_(folder),
+      optimizer_(model.parameters(),
+                 {.beta1 = config.beta1, .beta2 = config.beta2, .weight_decay = config.weight_decay}) {
+  const std::string last = folder_ + "/last.safetensors";
+  const bool exists = fs::exists(last);
+  if (start == RunStart::fresh)
+    check(!exists, folder_, ": already holds a run; continue it with --resume, replace it with --overwrite, or choose ",
+          "another folder with --out");
+  if (start == RunStart::resume) {
+    check(exists, folder_, ": holds no checkpoint to resume (last.safetensors); start the run without --resume");
+    state_ = load_checkpoint(last, config_, model_.parameters(), optimizer_);
+  }
+  make_directory(folder_);
+  for (const auto& entry : fs::directory_iterator(folder_))  // what a killed run was writing
+    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
+  if (start == RunStart::overwrite)
+    for (const char* file : {"/last.safetensors", "/best.safetensors", "/metrics.jsonl"}) fs::remove(folder_ + file);
+  SafeFile resolved(folder_ + "/config.toml");
+  resolved.write(to_toml(config_));
+  resolved.finish();
+  resolved.publish();
+  first_step_ = saved_step_ = state_.step;
+  open_metrics();
+}
+
+// After a kill the file may be ahead of the checkpoint, or end in half a line: what is not covered by the
+// checkpoint is dropped, and the resumed run writes it again.
+void Trainer::open_metrics() {
+  const std::string path = folder_ + "/metrics.jsonl";
+  std::string kept;
+  if (std::ifstream old(path); old && state_.step > 0)
+    for (std::string line; std::getline(old, line);) {
+      const json entry = json::parse(line, nullptr, false);
+      if (entry.is_object() && entry.value("step", state_.step + 1) <= state_.step) kept += line + "\n";
+    }
+  SafeFile file(path);
+  file.write(kept);
+  file.finish();
+  file.publish();
+  metrics_.open(path, std::ios::app);
+  check(metrics_.is_open(), path, ": cannot be written");
+}
+
+NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
+  return {static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(state_.step),
+          static_cast<uint32_t>(micro_batch * config_.batch_size), site};
+}
+
+StepMetrics Trainer::step() {
+  const ModelConfig& model = config_.model_config;
+  const int64_t micro_batches = config_.gradient_accumulation_steps;
+  const double share = 1.0 / static_cast<double>(micro_batches);
+  const auto begin = Clock::now();
+  StepMetrics sum;
+  model_.parameters().zero_gradients();
+  for (int64_t i = 0; i < micro_batches; ++i) {
+    if (i == 0 && state_.step == first_step_)
+      console_.status(fmt::format("step {}  micro-batch 1/{}  (the first is being worked on)", state_.step + 1, micro_batches));
+    const Batch batch = draw_batch(data_.train, config_.batch_size, model.context_size, noise(i, sites::train_batches));
+    Tape tape;
+    const Losses losses = model_(batch.ids, batch.targets, Pass{.training = true, .noise = noise(i)});
+    tape.backward(micro_batches == 1 ? losses.loss : scale(losses.loss, share));
+    const double cross_entropy = losses.cross_entropy.value().item();
+    check(std::isfinite(losses.loss.value().item()), "step ", state_.step + 1, ": the loss is not finite (cross-entropy ",
+          cross_entropy, "); lower lr, and go on from the last good checkpoint with --resume");
+    sum.cross_entropy += share * cross_entropy;
+    if (losses.penalty) sum.penalty += share * losses.penalty.value().item();
+    const auto masks = mean_over_blocks(losses.masks);
+    sum.ones += share * masks[fraction_of_ones];
+    sum.l1_norm += share * masks[mean_l1_norm];
+    sum.entropy += share * masks[mean_entropy];
+    sum.above_90 += share * masks[fraction_above_90];
+    sum.below_10 += share * masks[fraction_below_10];
+
+    const double done = static_cast<double>(i + 1), seconds = seconds_since(begin);
+    StepMetrics so_far = sum;
+    for (double* value : {&so_far.cross_entropy, &so_far.penalty, &so_far.ones}) *value /= share * done;
+    if (seconds > 0.5 || step_seconds_ > 0.5)
+      console_.status(fmt::format("step {}  micro-batch {}/{}  {}  {} tokens/s  step ends in {}", state_.step + 1, i + 1,
+                                  micro_batches, loss_text(so_far, has_penalty(model), !losses.masks.empty()),
+                                  grouped(std::lround(done * static_cast<double>(config_.batch_size * model.context_size) / seconds)),
+                                  duration_text(seconds / done * (static_cast<double>(micro_batches) - done))));
+  }
+  sum.lr = learning_rate(config_, state_.step);
+  optimizer_.step(sum.lr);
+  ++state_.step;
+  synchronize();
+  sum.seconds = seconds_since(begin);
+  return sum;
+}
+
+void Trainer::show_step(const StepMetrics& m) {
+  const ModelConfig& model = config_.model_config;
+  step_seconds_ = step_seconds_ == 0 ? m.seconds : 0.95 * step_seconds_ + 0.05 * m.seconds;
+  const double tokens = static_cast<double>(config_.batch_size * model.context_size * config_.gradient_accumulation_steps);
+  const bool masks = model.learned_dropout_config.has_value();
+  const std::string text = fmt::format(
+      "step {}/{}  {}  lr {:.2e}  {} tokens/s  ends in {}", state_.step, config_.train_steps,
+      loss_text(m, has_penalty(model), masks), m.lr, grouped(std::lround(tokens / m.seconds)),
+      duration_text(step_seconds_ * static_cast<double>(config_.train_steps - state_.step)));
+  // Steps of a second or more are worth a line each; of faster ones, a line each half percent of the run.
+  const int64_t every = step_seconds_ >= 1 ? 1 : std::max<int64_t>(1, config_.train_steps / 200);
+  const bool worth_a_line = state_.step % every == 0 || state_.step == first_step_ + 1;
+  worth_a_line ? console_.line(text) : console_.status(text);
+
+  json entry = {{"step", state_.step}, {"loss", m.cross_entropy + m.penalty}, {"cross_entropy", m.cross_entropy},
+                {"lr", m.lr},          {"seconds", m.seconds}};
+  if (has_penalty(model)) entry["penalty"] = m.penalty;
+  if (masks)
+    entry.update({{"ones", m.ones}, {"l1_norm", m.l1_norm}, {"entropy", m.entropy}, {"above_90", m.above_90},
+                  {"below_10", m.below_10}});
+  metrics_ << entry.dump() << '\n' << std::flush;
+}
+
+Estimate Trainer::estimate(const TokenFile& file, uint32_t site, const std::string& what) {
+  Estimate sum;
+  const auto begin = Clock::now();
+  for (int64_t i = 0; i < config_.est_steps; ++i) {
+    const Batch batch = draw_batch(file, config_.batch_size, config_.model_config.context_size, noise(i, site));
+    const Losses losses = model_(batch.ids, batch.targets, Pass{.training = false, .noise = noise(i)});
+    sum.loss += losses.cross_entropy.value().item() / static_cast<double>(config_.est_steps);
+    sum.error_rate += losses.mistakes.item() / static_cast<double>(config_.est_steps);
+    const double seconds = seconds_since(begin);
+    if (seconds > 0.5)
+      console_.status(fmt::format("estimating the {} loss: batch {}/{}, {} left", what, i + 1, config_.est_steps,
+                                  duration_text(seconds / static_cast<double>(i + 1) *
+                                                static_cast<double>(config_.est_steps - i - 1))));
+  }
+  return sum;
+}
+
+void Trainer::estimate_both() {
+  const Estimate train = estimate(data_.train, sites::train_estimate, "train");
+  const Estimate val = estimate(data_.val, sites::val_estimate, "val");
+  const bool best = val.loss < state_.best_val_loss;
+  console_.line(fmt::format("step {}/{}  estimate  train loss {:.4f} (error rate {:.1f} %)  val loss {:.4f} ({:.1f} %){}",
+                            state_.step, config_.train_steps, train.loss, 100 * train.error_rate, val.loss,
+                            100 * val.error_rate, best ? "  best so far" : ""));
+  metrics_ << json{{"step", state_.step},
+                   {"train_loss", train.loss},
+                   {"val_loss", val.loss},
+                   {"train_error_rate", train.error_rate},
+                   {"val_error_rate", val.error_rate}}
+                  .dump()
+           << '\n'
+           << std::flush;
+  if (!best) return;
+  state_.best_val_loss = val.loss;
+  state_.best_step = state_.step;
+  save_checkpoint(folder_ + "/best.safetensors", config_, model_.parameters(), optimizer_, state_);
+}
+
+void Trainer::save_last() {
+  save_checkpoint(folder_ + "/last.safetensors", config_, model_.parameters(), optimizer_, state_);
+  saved_step_ = state_.step;
+  saved_at_ = Clock::now();
+}
+
+RunEnd Trainer::run() {
+  while (state_.step < config_.train_steps) {
+    show_step(step());
+    const bool last = state_.step == config_.train_steps;
+    if (interrupted()) {
+      save_last();
+      console_.line(fmt::format("stopped after step {}, saved in {}; --resume goes on from there", state_.step, folder_));
+      return RunEnd::interrupted;
+    }
+    if (state_.step % config_.est_interval == 0 || last) estimate_both();
+    if (state_.step % config_.checkpoint_interval == 0 || last || Clock::now() - saved_at_ > longest_unsaved) save_last();
+  }
+  console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
+                            state_.best_val_loss, state_.best_step, folder_));
+  return RunEnd::finished;
+}
+
+}  // namespace ld
