@@ -1,11 +1,21 @@
 # make                builds ./train, ./prepare and ./gradcheck for the machine it finds, and the default corpus
 # make test           builds and runs the tests
-# make help           lists the rest
+# make gradcheck      every op's gradient against finite differences, as a table
+# make bench          time a training step; BENCH="--help" lists its options
+# make data           the default corpus (part of plain make)
+# make lint, format   check the layout of the sources, or mend it
+# make clean          removes what was built; data/ and runs/ stay
+# make help           this text
 #
 # DEVICE=cpu|cuda|emulated   default: cuda when nvcc and a usable GPU are there, else cpu
 # SANITIZE=1                 AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of their own
 # CUDA_ARCH="80 90"          compute capabilities; default: the GPU present, else 80 and 90
 # DEPS=/prefix               where to find header libraries that are not in /usr/include
+
+# All cores, unless the command line says another number.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 # --- what is here ------------------------------------------------------------------------------------------
 NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
@@ -32,12 +42,12 @@ ifdef SANITIZE
 OPTIMIZE := -O1 -g -march=native -fno-math-errno -fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS  += -fsanitize=address,undefined
 endif
-LDFLAGS += -fopenmp
+LDFLAGS += -fopenmp -Wl,--as-needed
 
 # Files that hold kernels are compiled by nvcc for CUDA; everything else always by g++.
 KERNELS := $(wildcard ops/*.cc) engine/gemm.cc training/optimizer.cc
 ENGINE  := $(filter-out engine/device_%.cc engine/emulated_%.cc,$(wildcard engine/*.cc))
-LIBS    := -lfmt
+LIBS    := -lfmt -lpcre2-8 -lz
 ifeq ($(DEVICE),cpu)
 ENGINE += engine/device_cpu.cc
 LIBS   += -ldnnl -lmvec -lm
@@ -62,10 +72,10 @@ object    = $(patsubst %,$(BUILD)/%.o,$(1))
 DATA     := data/gcide.toml
 
 # --- targets -----------------------------------------------------------------------------------------------
-.PHONY: all data test lint format clean help found
+.PHONY: all programs $(PROGRAMS) data test bench lint format clean help found
 .DELETE_ON_ERROR:
 
-all: found $(PROGRAMS) data
+all: found programs data
 
 found:
 	@echo "device    $(DEVICE)$(if $(SANITIZE), with sanitizers) -> $(BUILD)"
@@ -73,21 +83,22 @@ found:
 	@echo "GPU       $(or $(GPU),none$(if $(NVCC),: DEVICE=cuda can be built but not run here))"
 
 # ./train and its like are links to the build that was made last.
-$(PROGRAMS): %: $(BUILD)/%
+programs: $(addprefix $(BUILD)/,$(PROGRAMS))
+	@for p in $(PROGRAMS); do ln -sf $(BUILD)/$$p $$p; done
+train prepare: %: $(BUILD)/%
 	@ln -sf $< $@
-ifndef SANITIZE
-.PHONY: $(PROGRAMS)
-endif
+gradcheck: found $(BUILD)/gradcheck
+	@ln -sf $(BUILD)/gradcheck $@
+	./gradcheck
 
-$(BUILD)/%: $(BUILD)/%.cpp.o $(BUILD)/library.a
+# The test files hold the cases that ./gradcheck runs; each of the two programs brings its own main.
+$(BUILD)/run_tests: $(call object,$(TESTS))
+$(BUILD)/gradcheck: $(call object,gradcheck.cpp $(filter-out tests/main.cpp,$(TESTS)))
+$(BUILD)/run_bench: $(call object,bench/bench.cpp)
+$(BUILD)/train $(BUILD)/prepare: $(BUILD)/%: $(BUILD)/%.cpp.o
+$(addprefix $(BUILD)/,$(PROGRAMS) run_tests run_bench): $(BUILD)/library.a
 	@echo "link      $@"
-	@$(CXX) $(LDFLAGS) $^ $(LIBS) $(LIBS_$*) -o $@
-LIBS_prepare := -lpcre2-8 -lz
-LIBS_tests   := -lpcre2-8 -lz
-
-$(BUILD)/tests: $(call object,$(TESTS)) $(BUILD)/library.a
-	@echo "link      $@"
-	@$(CXX) $(LDFLAGS) $^ $(LIBS) $(LIBS_tests) -o $@
+	@$(CXX) $(LDFLAGS) $(filter %.o,$^) $(BUILD)/library.a $(LIBS) -o $@
 
 $(BUILD)/library.a: $(call object,$(LIBRARY))
 	@rm -f $@
@@ -125,12 +136,40 @@ ifeq ($(DEVICE),emulated)
 endif
 	@touch $@
 
-test: found $(BUILD)/tests
-	$(BUILD)/tests $(TEST_ARGUMENTS)
+test: found $(BUILD)/run_tests
+	$(BUILD)/run_tests $(TEST_ARGUMENTS)
 
+bench: found $(BUILD)/run_bench
+	$(BUILD)/run_bench $(BENCH)
+
+# The default corpus: the Collaborative International Dictionary of English from Debian's dict-gcide (GPL), by
+# apt but without root, and 50,257 tokens learnt from it. Without network the build still succeeds.
+APT_OPTIONS := -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1
 data: $(DATA)
+$(DATA): | prepare
+	@rm -rf build/data && mkdir -p build/data
+	@echo "data      fetching Debian's package dict-gcide"
+	@if (cd build/data && apt-get $(APT_OPTIONS) download dict-gcide && dpkg-deb -x dict-gcide_*.deb .) >build/data.log 2>&1; then \
+	  ./prepare build/data/usr/share/dictd/gcide.dict.dz --shuffle-documents --out data && rm -rf build/data; \
+	else \
+	  echo "data      cannot fetch dict-gcide (build/data.log says why): run 'apt-get update' or connect to the network, then" \
+	       "'make data'; or ./prepare any text of yours and train with --set data=data/NAME"; \
+	fi
+
+LINTED := $(wildcard *.cpp */*.h */*.cc */*.cpp)
+format:
+	clang-format -i $(LINTED)
+
+# The layout of .clang-format, and no file so long that it must hold two ideas.
+lint:
+	@clang-format --dry-run --Werror $(LINTED)
+	@wc -l $(LINTED) | awk '$$2 != "total" && $$1 > 400 { print $$2 ": " $$1 " lines, more than 400: it holds two ideas"; bad = 1 } END { exit bad }'
+	@echo "lint      $(words $(LINTED)) files"
 
 clean:
 	rm -rf build $(PROGRAMS)
 
--include $(patsubst %.o,%.d,$(call object,$(LIBRARY) $(TESTS) $(PROGRAMS:=.cpp)))
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
+
+-include $(patsubst %.o,%.d,$(call object,$(LIBRARY) $(TESTS) $(PROGRAMS:=.cpp) bench/bench.cpp))

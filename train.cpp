@@ -6,17 +6,40 @@
 #include <exception>
 #include <filesystem>
 
+#include "autograd/trace.h"
+#include "model/sites.h"
 #include "training/forecast.h"
 #include "training/interrupt.h"
+#include "training/safe_file.h"
 #include "training/trainer.h"
 
 namespace {
 
 struct Options {
-  std::string config, out;
+  std::string config, out, draw;
   std::vector<std::string> overrides;
   bool resume = false, overwrite = false, dry_run = false, keys = false;
 };
+
+// The tape of one sequence of the first step, as a table on the screen and a graph in a file.
+void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Dataset& data, const std::string& file) {
+  const ld::NoiseKey key{.seed = static_cast<uint64_t>(config.seed)};
+  const ld::Batch batch = ld::draw_batch(data.train, 1, config.model_config.context_size, key.at(ld::sites::train_batches));
+  auto forward_and_backward = [&] {
+    model.parameters().zero_gradients();
+    ld::Tape tape;
+    tape.backward(model(batch.ids, batch.targets, ld::Pass{.training = true, .noise = key}).loss);
+  };
+  forward_and_backward();  // the first time also pays for memory and library start-up
+  const ld::TapeTrace trace;
+  forward_and_backward();
+  fmt::print("{}", trace.table());
+  ld::SafeFile graph(file);
+  graph.write(trace.dot());
+  graph.finish();
+  graph.publish();
+  fmt::print("drawn     {}; dot -Tsvg -O {} makes a picture of it\n", file, file);
+}
 
 int train(const Options& options) {
   ld::RunConfig config = ld::read_run_config(options.config, options.overrides);
@@ -35,6 +58,10 @@ int train(const Options& options) {
   fmt::print("model     {} parameters without the positional embedding ({} with it)\n",
              ld::grouped(model.parameter_count()), ld::grouped(model.parameters().elements()));
   std::fflush(stdout);
+  if (!options.draw.empty()) {
+    draw_tape(model, config, data, options.draw);
+    return 0;
+  }
   fmt::print("{}", forecast_text(forecast(model, config, data), config));
   if (options.dry_run) return 0;
 
@@ -68,6 +95,10 @@ int main(int argc, char** argv) {
   app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")->excludes(resume);
   app.add_flag("--dry-run", options.dry_run,
                "Print the resolved config, the parameter count, a memory table and a time estimate, and exit");
+  app.add_option("--draw", options.draw,
+                 "Print the tape of one sequence, op by op with bytes, times and gradient norms, write it as a graph for "
+                 "Graphviz, and exit")
+      ->type_name("FILE.dot");
   app.add_flag("--keys", options.keys, "List every key a config may have, and exit");
   try {
     app.parse(argc, argv);

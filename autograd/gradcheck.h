@@ -8,7 +8,8 @@
 // ones: the derivative of a softmax's sum is zero however wrong it is). The tape gives ds/dx; central
 // differences (s(x + h) − s(x − h)) / 2h give it again, element by element for small inputs, along random
 // directions for large ones. What detach, comparisons and rounding hold constant is recorded in the base run
-// and replayed in the perturbed ones (autograd/replay.h), so the derivative that is declared is the one tested.
+// and replayed in the perturbed ones (autograd/replay.h), so the derivative that is declared is the one
+// tested.
 #pragma once
 
 #include <functional>
@@ -20,29 +21,30 @@
 namespace ld {
 
 struct GradcheckOptions {
-  double step = 1e-5;            // h = step · max(1, |x|): truncation error h² and rounding error ε/h about equal
-  double tolerance = 1e-6;       // largest relative error
-  double smallest_norm = 1e-6;   // a gradient with a smaller norm counts as vanished, which is a failure
+  double step = 1e-5;           // h = step · max(1, |x|): truncation error ~h², rounding error ~√n ε/h
+  double tolerance = 1e-6;      // largest relative error
+  double smallest_norm = 1e-6;  // a gradient with a smaller norm counts as vanished, which is a failure
   int64_t every_element_up_to = 4096;  // larger inputs are probed along `directions` random directions
   int directions = 8;
-  bool replay = true;            // false: show what a finite difference sees without it
-  uint64_t seed = 1;             // of the cotangent and the directions
+  bool replay = true;  // false: show what a finite difference sees without it
+  uint64_t seed = 1;   // of the cotangent and the directions
 };
 
 struct GradcheckResult {
   bool passed = false;
-  double worst = 0;      // largest relative error; NaN if one was met
-  std::string where;     // "input 1, element 7"
-  std::string message;   // one line, for people
-  int64_t probes = 0;    // derivatives compared
+  double worst = 0;     // largest relative error; NaN if one was met
+  std::string where;    // "input 1, element 7"
+  std::string message;  // one line, for people
+  int64_t probes = 0;   // derivatives compared
 };
 
 using Function = std::function<Var(const std::vector<Var>&)>;
 
-/// Checks df/d input for every input (float64 tensors). An error is measured relative to the larger of the two
-/// derivatives, but at least to 1 % of that input's largest: the rounding noise of a finite difference does not
-/// shrink with the element.
-GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
+/// Checks df/d input for every input (float64 tensors). An error is measured relative to the larger of the
+/// two derivatives, but at least to 1 % of that input's largest: the rounding noise of a finite difference
+/// does not shrink with the element.
+GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs,
+                          const GradcheckOptions& options = {});
 
 /// Normally distributed float64 numbers, a pure function of the seed.
 Tensor random_tensor(const Shape& shape, uint64_t seed, double mean = 0, double deviation = 1);

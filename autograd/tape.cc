@@ -43,39 +43,47 @@ void Tape::backward(const Var& y, const Tensor& dy, KeepTape keep) {
   check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: the gradient has shape ", dy.shape(), " ",
         dy.dtype(), ", the value ", y.shape(), " ", y.dtype());
   y.slot_->gradient = dy.clone();
+  TapeObserver* observer = TapeObserver::current();
   for (size_t i = nodes_.size(); i-- > 0;) {
     Node& node = nodes_[i];
+    if (observer) observer->before_backward(node);
     bool reached = false;
     for (const auto& output : node.outputs) reached = reached || output->gradient;
     if (reached) node.backward(Gradients(node.inputs, node.outputs));
     for (const auto& output : node.outputs) output->gradient = Tensor();
-    if (keep == KeepTape::no) nodes_.pop_back();
+    if (observer) observer->after_backward(node);
+    if (keep == KeepTape::yes) continue;
+    nodes_.pop_back();
+    if (observer) observer->after_drop();
   }
   if (keep == KeepTape::no) id_ = next_tape_id++;  // what was recorded so far belongs to no tape any more
 }
 
-std::vector<Var> record(const char* name, const std::vector<Var>& inputs, const std::vector<Tensor>& outputs,
-                        Backward backward) {
-  std::vector<Var> result(outputs.begin(), outputs.end());
-  Tape* tape = Tape::current();
-  if (!tape) return result;
+void Tape::add(const char* name, const std::vector<Var>& inputs, std::vector<Var>& outputs, Backward backward) {
   std::vector<std::shared_ptr<GradientSlot>> slots;
   bool needed = false;
   for (const Var& input : inputs) {
     const auto& slot = input.slot();
-    check(!slot || slot->tape == 0 || slot->tape == tape->id_, name,
+    check(!slot || slot->tape == 0 || slot->tape == id_, name,
           ": an input was computed on another tape, or on one whose backward has already run; compute it again, or "
           "detach it");
     slots.push_back(slot);
     needed = needed || slot;
   }
-  if (!needed) return result;
+  if (!needed) return;
   Node node{name, std::move(slots), {}, std::move(backward)};
-  for (Var& output : result) {
-    output.slot_ = std::make_shared<GradientSlot>(GradientSlot{output.shape(), output.dtype(), "", tape->id_, {}});
+  for (Var& output : outputs) {
+    output.slot_ = std::make_shared<GradientSlot>(GradientSlot{output.shape(), output.dtype(), "", id_, {}});
     node.outputs.push_back(output.slot_);
   }
-  tape->nodes_.push_back(std::move(node));
+  nodes_.push_back(std::move(node));
+}
+
+std::vector<Var> record(const char* name, const std::vector<Var>& inputs, const std::vector<Tensor>& outputs,
+                        Backward backward) {
+  std::vector<Var> result(outputs.begin(), outputs.end());
+  if (Tape* tape = Tape::current()) tape->add(name, inputs, result, std::move(backward));
+  if (TapeObserver* observer = TapeObserver::current()) observer->after_forward(name, inputs, result);
   return result;
 }
 

@@ -9,14 +9,15 @@
 //
 // An op ends by calling record(name, inputs, outputs, backward). The backward closure holds the tensors it
 // needs and nothing more; it is dropped as soon as it has run, and the gradients of its outputs with it, so
-// memory falls while going back.
+// memory falls while going back. Who wants to see it work: autograd/trace.h prints and draws a tape,
+// autograd/anomaly.h names the op that made the first NaN.
 #pragma once
 
 #include <functional>
 #include <span>
 #include <vector>
 
-#include "autograd/var.h"
+#include "autograd/observer.h"
 
 namespace ld {
 
@@ -78,6 +79,7 @@ class Tape {
 
  private:
   friend std::vector<Var> record(const char*, const std::vector<Var>&, const std::vector<Tensor>&, Backward);
+  void add(const char* name, const std::vector<Var>& inputs, std::vector<Var>& outputs, Backward backward);
 
   uint64_t id_;
   Tape* previous_;

@@ -8,10 +8,12 @@ A file is a sequence of tensors, nothing else. Each is one line of text, then it
 
 Names never hold a space. So a reader is: getline, split, read 8 * product(dims) bytes, skip one byte, until the end of the file.
 `grep -a 64 FILE` shows the names.
-Every input is a multiple of 1/2048 below 64, hence exact in float32 as well, and no noise and no threshold lies within 1e-4 of its mask.
+Every input is a multiple of 1/2048 below 64 (noise of models: of 2^-24, below 1), hence exact in float32 as well, and no noise and no threshold lies
+within 1e-4 of its mask.
 Gradients are those of `loss`, or, for single operations, of sum(y * dy) with a random cotangent dy. A gradient that does not exist (a parameter behind detach) is absent from the file: absent, not zero.
 
-Models (model_*.fixture). config.* holds what the test needs to build it; flags are int64 0 or 1. Names of parameters are those of pytorch_model.py.
+Models (model_*.fixture). config.* holds what the test needs to build it; flags are int64 0 or 1. Names of parameters are those of pytorch_model.py,
+which are also the engine's. The noise is what the engine draws under the seed config.noise_seed in step 0, so a test needs to hand none over.
     param.NAME                       before any step                    tokens targets (B,T)   noise (L,B,T,C), for EMBED (B,T,L*C)
     logits cross_entropy loss        training mode, with this noise     l1_norm entropy        mean over the layers, before their coefficients
     mask rounded                     M and R, shaped as noise           eval.logits eval.loss  evaluation mode: threshold 0.5, no penalty
@@ -48,6 +50,31 @@ def draw_uniform(*shape):
 
 def draw_integers(limit, *shape):
     return torch.randint(limit, shape, generator=GENERATOR)
+
+
+# ---- the engine's noise ----------------------------------------------------------------------------------------------------------------
+
+def philox(counter, key):
+    """Philox-4x32-10: four words of counter and two of key give four random words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & 0xFFFFFFFF, (p0 >> 32) ^ c3 ^ k1, p0 & 0xFFFFFFFF
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def engine_uniform(seed, step, sample, site, element):
+    """One number on [0,1), as NoiseKey::uniform of engine/random.h."""
+    words = philox((element >> 2, site, sample, step), (seed & 0xFFFFFFFF, seed >> 32))
+    return (words[element & 3] >> 8) * 2.0**-24
+
+
+def engine_mask_noise(seed, layer, B, T, C):
+    """(B,T,C): element (b,t,c) is number t*C + c of sample b at the site learned_mask of this layer (model/sites.h), in step 0."""
+    site = 16 + 8 * layer + 3
+    return torch.tensor([[engine_uniform(seed, 0, b, site, e) for e in range(T * C)] for b in range(B)], dtype=torch.float64).view(B, T, C)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------------
@@ -100,7 +127,8 @@ def model_case(seed, learned=None, use_bias=False, l1_norm=None, l1_norm_coeff=0
     tokens, targets = draw_integers(V, B, T), draw_integers(V, B, T)
     noise = None
     if learned is not None:
-        noise = draw_uniform(B, T, L * C) if learned.mask_input == "EMBED" else draw_uniform(L, B, T, C)
+        per_layer = [engine_mask_noise(seed, layer, B, T, C) for layer in range(L)]
+        noise = torch.cat(per_layer, dim=-1) if learned.mask_input == "EMBED" else torch.stack(per_layer)
 
     out = {"config.batch": B, "config.sequence": T, "config.alphabet_size": V, "config.context_size": 7, "config.n_embed": C, "config.n_head": 3,
            "config.n_layer": L, "config.use_bias": int(use_bias), "config.learned_dropout": int(learned is not None)}
@@ -111,7 +139,7 @@ def model_case(seed, learned=None, use_bias=False, l1_norm=None, l1_norm_coeff=0
                     "config.use_entropy": int(use_entropy), "config.entropy_coeff": entropy_coeff})
     out.update(tokens=tokens, targets=targets)
     if noise is not None:
-        out["noise"] = noise
+        out.update({"config.noise_seed": seed, "noise": noise})
     out.update({f"param.{name}": p.detach().clone() for name, p in model.named_parameters()})
 
     forward = lambda: model(tokens, targets, noise, l1_norm_coeff, entropy_coeff)

@@ -11,7 +11,8 @@
 #include <string>
 
 #if defined(ENGINE_CPU) + defined(ENGINE_CUDA) + defined(ENGINE_EMULATED) != 1
-#error "define one of ENGINE_CPU, ENGINE_CUDA, ENGINE_EMULATED (the Makefile does: make DEVICE=cpu|cuda|emulated)"
+#error \
+    "define one of ENGINE_CPU, ENGINE_CUDA, ENGINE_EMULATED (the Makefile does: make DEVICE=cpu|cuda|emulated)"
 #endif
 
 #ifndef ENGINE_CPU
@@ -25,6 +26,13 @@
 #else
 #define KERNEL
 #define HOST_AND_KERNEL
+#endif
+
+// UNROLL before a loop of few turns: the loop around it can then become SIMD. (nvcc needs no telling.)
+#ifdef __CUDACC__
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace ld {

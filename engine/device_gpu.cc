@@ -37,7 +37,8 @@ void* device_allocate(size_t bytes) {
 }
 void device_free(void* memory) { CUDA_CHECK(cudaFree(memory)); }
 
-// From pageable host memory cudaMemcpyAsync returns once the source has been read, so the caller may reuse it.
+// From pageable host memory cudaMemcpyAsync returns once the source has been read, so the caller may reuse
+// it.
 void copy_to_device(void* device, const void* host, size_t bytes) {
   CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, engine_stream()));
 }

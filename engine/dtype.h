@@ -41,23 +41,36 @@ using acc_t = typename Accumulate<T>::type;
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<float>() { return DType::float32; }
+constexpr DType dtype_of<float>() {
+  return DType::float32;
+}
 template <>
-constexpr DType dtype_of<double>() { return DType::float64; }
+constexpr DType dtype_of<double>() {
+  return DType::float64;
+}
 template <>
-constexpr DType dtype_of<bfloat16>() { return DType::bfloat16; }
+constexpr DType dtype_of<bfloat16>() {
+  return DType::bfloat16;
+}
 template <>
-constexpr DType dtype_of<int32_t>() { return DType::int32; }
+constexpr DType dtype_of<int32_t>() {
+  return DType::int32;
+}
 template <>
-constexpr DType dtype_of<uint16_t>() { return DType::uint16; }
+constexpr DType dtype_of<uint16_t>() {
+  return DType::uint16;
+}
 
 constexpr int64_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::float64: return 8;
+    case DType::float64:
+      return 8;
     case DType::float32:
-    case DType::int32: return 4;
+    case DType::int32:
+      return 4;
     case DType::bfloat16:
-    case DType::uint16: return 2;
+    case DType::uint16:
+      return 2;
   }
   return 0;
 }
@@ -71,9 +84,12 @@ inline std::ostream& operator<<(std::ostream& out, DType dtype) { return out << 
 template <class F>
 void dispatch_float(const char* op, DType dtype, F f) {
   switch (dtype) {
-    case DType::float32: return f(float{});
-    case DType::float64: return f(double{});
-    default: fail(op, ": dtype ", dtype, " is not supported, expected float32 or float64");
+    case DType::float32:
+      return f(float{});
+    case DType::float64:
+      return f(double{});
+    default:
+      fail(op, ": dtype ", dtype, " is not supported, expected float32 or float64");
   }
 }
 

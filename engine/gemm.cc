@@ -33,7 +33,9 @@ template <class T>
 
 #if defined(ENGINE_CPU)
 
-void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, float* c, int64_t ldc, bool store) {
+void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, float* c, int64_t ldc,
+              bool store) {
+  if (k == 0) return gemm_loop(m, n, k, a, b, c, ldc, store);  // oneDNN would leave c as it is
   char ta = a.transpose == Transpose::yes ? 'T' : 'N', tb = b.transpose == Transpose::yes ? 'T' : 'N';
   auto status = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, store ? 0.0f : 1.0f, c, ldc);
   check(status == dnnl_success, "gemm: oneDNN refused (", m, ", ", n, ", ", k, ") with status ", status);
@@ -65,9 +67,10 @@ void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c
   constexpr auto compute = is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
   T one = 1, beta = store ? T(0) : T(1);
   auto status = cublasGemmStridedBatchedEx(
-      cublas(), op(b.transpose), op(a.transpose), static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), &one,
-      b.data, type, static_cast<int>(b.ld), b.stride, a.data, type, static_cast<int>(a.ld), a.stride, &beta, c, type,
-      static_cast<int>(ldc), stride_c, static_cast<int>(batch), compute, CUBLAS_GEMM_DEFAULT);
+      cublas(), op(b.transpose), op(a.transpose), static_cast<int>(n), static_cast<int>(m),
+      static_cast<int>(k), &one, b.data, type, static_cast<int>(b.ld), b.stride, a.data, type,
+      static_cast<int>(a.ld), a.stride, &beta, c, type, static_cast<int>(ldc), stride_c,
+      static_cast<int>(batch), compute, CUBLAS_GEMM_DEFAULT);
   check(status == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS refused (", m, ", ", n, ", ", k, ") x ", batch, ": ",
         cublasGetStatusString(status));
 }
@@ -77,8 +80,8 @@ void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c
 }  // namespace
 
 template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc, int64_t batch,
-          int64_t stride_c) {
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc,
+          int64_t batch, int64_t stride_c) {
   if (m == 0 || n == 0 || batch == 0) return;
 #if defined(ENGINE_CUDA)
   gemm_cublas(m, n, k, a, b, c.data, ldc, c.empty, batch, stride_c);
@@ -96,9 +99,9 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator
 #endif
 }
 
-template void gemm<float>(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, Accumulator<float>, int64_t, int64_t,
-                          int64_t);
-template void gemm<double>(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, Accumulator<double>, int64_t,
-                           int64_t, int64_t);
+template void gemm<float>(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, Accumulator<float>,
+                          int64_t, int64_t, int64_t);
+template void gemm<double>(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, Accumulator<double>,
+                           int64_t, int64_t, int64_t);
 
 }  // namespace ld

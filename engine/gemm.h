@@ -11,8 +11,8 @@ namespace ld {
 
 enum class Transpose : bool { no, yes };
 
-/// One matrix of a product: `ld` elements from one stored row to the next, `stride` from one matrix of a batch
-/// to the next.
+/// One matrix of a product: `ld` elements from one stored row to the next, `stride` from one matrix of a
+/// batch to the next.
 template <class T>
 struct Matrix {
   const T* data;
@@ -21,9 +21,10 @@ struct Matrix {
   int64_t stride = 0;
 };
 
-/// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added to.
+/// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added
+/// to.
 template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc, int64_t batch = 1,
-          int64_t stride_c = 0);
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc,
+          int64_t batch = 1, int64_t stride_c = 0);
 
 }  // namespace ld

@@ -49,8 +49,8 @@ void reduce_sum(T* out, int64_t n, acc_t<T> scale, Body body) {
   });
 }
 
-/// Two operands of an elementwise op, of which the smaller is a trailing vector or a scalar repeated along the
-/// larger: body(i, ia, ib) for every i < max(na, nb), ia and ib the places in each operand.
+/// Two operands of an elementwise op, of which the smaller is a trailing vector or a scalar repeated along
+/// the larger: body(i, ia, ib) for every i < max(na, nb), ia and ib the places in each operand.
 template <class Body>
 void for_each_pair(int64_t na, int64_t nb, Body body) {
   if (na == nb) return for_each(na, [=] KERNEL(int64_t i) { body(i, i, i); });
@@ -59,7 +59,9 @@ void for_each_pair(int64_t na, int64_t nb, Body body) {
   if (cols == 1)
     return for_each(rows, [=] KERNEL(int64_t i) { body(i, a_repeats ? 0 : i, a_repeats ? i : 0); });
   for_each_row(rows, cols, [=] KERNEL(int64_t r, auto row) {
-    row.each([=](int64_t j) { body(r * cols + j, (a_repeats ? 0 : r * cols) + j, (a_repeats ? r * cols : 0) + j); });
+    row.each([=](int64_t j) {
+      body(r * cols + j, (a_repeats ? 0 : r * cols) + j, (a_repeats ? r * cols : 0) + j);
+    });
   });
 }
 

@@ -39,14 +39,14 @@ struct CpuRow {
   auto max(F f) const {
     using Value = decltype(f(int64_t{}));
     Value best = -std::numeric_limits<Value>::infinity();
-    bool nan = false;  // a NaN must win, and a plain maximum loses it
-#pragma omp simd reduction(max : best) reduction(| : nan)
+    Value nans = 0;  // a NaN must win, and a plain maximum loses it
+#pragma omp simd reduction(max : best) reduction(+ : nans)
     for (int64_t j = 0; j < cols; ++j) {
       Value v = f(j);
       best = v > best ? v : best;
-      nan |= v != v;
+      nans += v != v ? Value(1) : Value(0);
     }
-    return nan ? std::numeric_limits<Value>::quiet_NaN() : best;
+    return nans > 0 ? std::numeric_limits<Value>::quiet_NaN() : best;
   }
   template <class F>
   void each(F f) const {

@@ -24,7 +24,8 @@ __global__ void for_each_kernel(int64_t n, Body body) {
 template <class Body>
 void for_each(int64_t n, Body body) {
   if (n == 0) return;
-  launch(for_each_kernel<Body>, dim3(static_cast<unsigned>(gpu_blocks(n, gpu_block))), dim3(gpu_block), 0, n, body);
+  launch(for_each_kernel<Body>, dim3(static_cast<unsigned>(gpu_blocks(n, gpu_block))), dim3(gpu_block), 0, n,
+         body);
 }
 
 /// A row worked on by the 32 threads of a warp.
@@ -44,7 +45,8 @@ struct WarpRow {
     using Value = decltype(f(int64_t{}));
     Value best = -std::numeric_limits<Value>::infinity();
     for (int64_t j = lane(); j < cols; j += 32) best = larger(best, f(j));
-    for (int offset = 16; offset > 0; offset /= 2) best = larger(best, __shfl_xor_sync(0xffffffffu, best, offset));
+    for (int offset = 16; offset > 0; offset /= 2)
+      best = larger(best, __shfl_xor_sync(0xffffffffu, best, offset));
     return best;
   }
   template <class F>
@@ -75,16 +77,17 @@ template <class Body>
 void for_each_row(int64_t rows, int64_t cols, Body body) {
   if (rows == 0) return;
   unsigned block = rows < 4 ? 32 : 128;
-  launch(for_each_row_kernel<Body>, dim3(static_cast<unsigned>(gpu_blocks(rows, block / 32))), dim3(block), 0, rows,
-         cols, body);
+  launch(for_each_row_kernel<Body>, dim3(static_cast<unsigned>(gpu_blocks(rows, block / 32))), dim3(block), 0,
+         rows, cols, body);
 }
 
 inline constexpr int reduce_lines = 8;  // lines of 32 threads in a block of the column reduction
 
 /// partial[k][c] = sum of the k-th chunk of rows; one block per (32 columns, chunk).
 template <class T, class Body>
-__global__ void reduce_columns_kernel(acc_t<T>* partial, int64_t rows, int64_t cols, int64_t chunk, Body body) {
-  __shared__ acc_t<T> lines[reduce_lines][32];
+__global__ void reduce_columns_kernel(acc_t<T>* partial, int64_t rows, int64_t cols, int64_t chunk,
+                                      Body body) {
+  STATIC_SHARED(acc_t<T>, lines, [reduce_lines][32]);
   int64_t c = static_cast<int64_t>(blockIdx.x) * 32 + threadIdx.x;
   int64_t begin = blockIdx.y * chunk, end = begin + chunk < rows ? begin + chunk : rows;
   acc_t<T> sum = 0;
@@ -106,8 +109,8 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
   Tensor partial({chunks, cols}, dtype_of<acc_t<T>>());
   auto* p = partial.template data<acc_t<T>>();
   launch(reduce_columns_kernel<T, Body>,
-         dim3(static_cast<unsigned>((cols + 31) / 32), static_cast<unsigned>(chunks)), dim3(32, reduce_lines), 0, p,
-         rows, cols, chunk, body);
+         dim3(static_cast<unsigned>((cols + 31) / 32), static_cast<unsigned>(chunks)), dim3(32, reduce_lines),
+         0, p, rows, cols, chunk, body);
   for_each(cols, [=] KERNEL(int64_t c) {
     acc_t<T> sum = 0;
     for (int64_t k = 0; k < chunks; ++k) sum += p[k * cols + c];

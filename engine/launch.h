@@ -3,10 +3,11 @@
 //   g++  (DEVICE=emulated)    engine/emulated_cuda.h, where each CUDA thread is a fiber on the CPU.
 // A g++ file of the real build (ENGINE_CUDA defined, no kernels in it) gets the API part only.
 //
-//   launch(kernel, grid, block, shared_bytes, arguments...);  the kernel may be a template:
-//   for_each_kernel<Body> CUDA_CHECK(cudaMemsetAsync(p, 0, bytes, engine_stream())); STATIC_SHARED(float,
-//   tile, [32][33]);                     a block's own float tile[32][33] DYNAMIC_SHARED(float, scratch);
-//   float* to the shared_bytes of the launch
+//   launch(for_each_kernel<Body>, grid, block, shared_bytes, n, body);
+//   CUDA_CHECK(cudaMemsetAsync(p, 0, bytes, engine_stream()));
+//   STATIC_SHARED(float, tile, [32][33]);   // a block's own float tile[32][33]
+//   DYNAMIC_SHARED(float, scratch);         // float* to the shared_bytes of the launch
+//
 // The first two throw ld::Error when they fail, naming the kernel or the call, and the place.
 #pragma once
 

@@ -11,7 +11,7 @@
 
 #if defined(ENGINE_CPU) && defined(__x86_64__) && defined(__GLIBC__)
 extern "C" {
-#define LD_SIMD_FUNCTION(name)                               \
+#define LD_SIMD_FUNCTION(name)                                          \
   _Pragma("omp declare simd notinbranch") double name(double) noexcept; \
   _Pragma("omp declare simd notinbranch") float name##f(float) noexcept;
 LD_SIMD_FUNCTION(exp)
@@ -27,8 +27,8 @@ LD_SIMD_FUNCTION(erf)
 
 namespace ld::math {
 
-#define LD_FUNCTION(name)                                                      \
-  HOST_AND_KERNEL inline float name(float x) { return ::name##f(x); }          \
+#define LD_FUNCTION(name)                                             \
+  HOST_AND_KERNEL inline float name(float x) { return ::name##f(x); } \
   HOST_AND_KERNEL inline double name(double x) { return ::name(x); }
 LD_FUNCTION(exp)
 LD_FUNCTION(log)

@@ -98,7 +98,8 @@ int64_t rounded_size(int64_t bytes) {
 }  // namespace
 
 const char* name_of(MemoryUse use) {
-  static constexpr const char* names[memory_uses] = {"weights", "gradients", "optimizer", "activations", "workspace"};
+  static constexpr const char* names[memory_uses] = {"weights", "gradients", "optimizer", "activations",
+                                                     "workspace"};
   return names[static_cast<size_t>(use)];
 }
 
@@ -109,7 +110,8 @@ std::shared_ptr<void> pool_allocate(int64_t bytes) {
   int64_t size = rounded_size(bytes);
   MemoryUse use = current_use;
   void* block = pool().allocate(size, use);
-  if (poison) fill_bytes(block, 0xff, static_cast<size_t>(size));  // NaN in every floating type, -1 as an integer
+  if (poison)
+    fill_bytes(block, 0xff, static_cast<size_t>(size));  // NaN in every floating type, -1 as an integer
   return {block, [size, use](void* p) { pool().free(p, size, use); }};
 }
 

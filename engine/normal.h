@@ -6,8 +6,8 @@
 
 namespace ld {
 
-/// Element i of t becomes mean + deviation · n_i, n_i standard normal, a pure function of (key, i). Computed in
-/// float64 on the host, so that every device starts from the same weights.
+/// Element i of t becomes mean + deviation · n_i, n_i standard normal, a pure function of (key, i). Computed
+/// in float64 on the host, so that every device starts from the same weights.
 void fill_normal(const Tensor& t, double mean, double deviation, NoiseKey key);
 
 }  // namespace ld

@@ -16,7 +16,7 @@ struct Philox4 {
 
 HOST_AND_KERNEL inline Philox4 philox(Philox4 counter, uint32_t key0, uint32_t key1) {
   uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
-  for (int round = 0; round < 10; ++round) {
+  UNROLL for (int round = 0; round < 10; ++round) {
     uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0;
     uint64_t p1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
     uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ key0;
@@ -31,8 +31,9 @@ HOST_AND_KERNEL inline Philox4 philox(Philox4 counter, uint32_t key0, uint32_t k
   return {{c0, c1, c2, c3}};
 }
 
-/// Where in a run a random number is drawn. `first_sample` is the place in the whole step's batch of the first
-/// sample of the tensor at hand; element e of sample s of that tensor is drawn as (first_sample + s, e).
+/// Where in a run a random number is drawn. `first_sample` is the place in the whole step's batch of the
+/// first sample of the tensor at hand; element e of sample s of that tensor is drawn as (first_sample + s,
+/// e).
 struct NoiseKey {
   uint64_t seed = 0;
   uint32_t step = 0;
@@ -44,8 +45,9 @@ struct NoiseKey {
   /// 32 random bits.
   HOST_AND_KERNEL uint32_t bits(int64_t sample, int64_t element) const {
     auto e = static_cast<uint64_t>(element);
-    Philox4 block = philox({{static_cast<uint32_t>(e >> 2), site, first_sample + static_cast<uint32_t>(sample), step}},
-                           static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    Philox4 block =
+        philox({{static_cast<uint32_t>(e >> 2), site, first_sample + static_cast<uint32_t>(sample), step}},
+               static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
     uint32_t low = e & 1 ? block.word[1] : block.word[0], high = e & 1 ? block.word[3] : block.word[2];
     return e & 2 ? high : low;
   }

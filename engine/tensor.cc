@@ -26,11 +26,16 @@ std::vector<double> download(const Tensor& t) {
 
 const char* name_of(DType dtype) {
   switch (dtype) {
-    case DType::float32: return "float32";
-    case DType::float64: return "float64";
-    case DType::bfloat16: return "bfloat16";
-    case DType::int32: return "int32";
-    case DType::uint16: return "uint16";
+    case DType::float32:
+      return "float32";
+    case DType::float64:
+      return "float64";
+    case DType::bfloat16:
+      return "bfloat16";
+    case DType::int32:
+      return "int32";
+    case DType::uint16:
+      return "uint16";
   }
   return "?";
 }
@@ -48,27 +53,33 @@ Tensor Tensor::from(const std::vector<double>& values, const Shape& shape, DType
 }
 
 void Tensor::assign(const std::vector<double>& values) const {
-  check(static_cast<int64_t>(values.size()) == elements(), "tensor: ", values.size(), " values given for shape ", shape_);
+  check(static_cast<int64_t>(values.size()) == elements(), "tensor: ", values.size(),
+        " values given for shape ", shape_);
   switch (dtype_) {
-    case DType::float32: return upload<float>(*this, values);
-    case DType::float64: return upload<double>(*this, values);
-    case DType::bfloat16: return upload<bfloat16>(*this, values);
-    case DType::int32: return upload<int32_t>(*this, values);
-    case DType::uint16: return upload<uint16_t>(*this, values);
+    case DType::float32:
+      return upload<float>(*this, values);
+    case DType::float64:
+      return upload<double>(*this, values);
+    case DType::bfloat16:
+      return upload<bfloat16>(*this, values);
+    case DType::int32:
+      return upload<int32_t>(*this, values);
+    case DType::uint16:
+      return upload<uint16_t>(*this, values);
   }
 }
 
 Tensor Tensor::from(const std::vector<int32_t>& values, const Shape& shape) {
-  check(static_cast<int64_t>(values.size()) == shape.elements(), "tensor: ", values.size(), " values given for shape ",
-        shape);
+  check(static_cast<int64_t>(values.size()) == shape.elements(), "tensor: ", values.size(),
+        " values given for shape ", shape);
   Tensor t(shape, DType::int32);
   copy_to_device(t.raw(), values.data(), values.size() * sizeof(int32_t));
   return t;
 }
 
 Tensor Tensor::reshaped(const Shape& shape) const {
-  check(shape.elements() == elements(), "reshape: ", shape_, " has ", elements(), " elements, ", shape, " has ",
-        shape.elements());
+  check(shape.elements() == elements(), "reshape: ", shape_, " has ", elements(), " elements, ", shape,
+        " has ", shape.elements());
   Tensor t = *this;
   t.shape_ = shape;
   return t;
@@ -81,18 +92,23 @@ Tensor Tensor::clone() const {
 }
 
 void Tensor::copy_from(const Tensor& source) {
-  check(shape_ == source.shape_ && dtype_ == source.dtype_, "copy: from ", source.shape_, " ", source.dtype_, " to ",
-        shape_, " ", dtype_);
+  check(shape_ == source.shape_ && dtype_ == source.dtype_, "copy: from ", source.shape_, " ", source.dtype_,
+        " to ", shape_, " ", dtype_);
   copy_on_device(raw(), source.raw(), static_cast<size_t>(bytes()));
 }
 
 std::vector<double> Tensor::to_vector() const {
   switch (dtype_) {
-    case DType::float32: return download<float>(*this);
-    case DType::float64: return download<double>(*this);
-    case DType::bfloat16: return download<bfloat16>(*this);
-    case DType::int32: return download<int32_t>(*this);
-    case DType::uint16: return download<uint16_t>(*this);
+    case DType::float32:
+      return download<float>(*this);
+    case DType::float64:
+      return download<double>(*this);
+    case DType::bfloat16:
+      return download<bfloat16>(*this);
+    case DType::int32:
+      return download<int32_t>(*this);
+    case DType::uint16:
+      return download<uint16_t>(*this);
   }
   return {};
 }

@@ -15,7 +15,8 @@ double residual_deviation(const ModelConfig& config) {
   return 0.02 / std::sqrt(2.0 * static_cast<double>(config.n_layer));
 }
 
-Linear::Linear(Parameters& p, const std::string& name, int64_t in, int64_t out, bool use_bias, double deviation)
+Linear::Linear(Parameters& p, const std::string& name, int64_t in, int64_t out, bool use_bias,
+               double deviation)
     : weight(p.normal(name + ".weight", {out, in}, deviation)) {
   if (use_bias) bias = p.constant(name + ".bias", {out}, 0);
 }
@@ -31,7 +32,8 @@ Var LayerNorm::operator()(const Var& x) const { return layernorm(x, weight, bias
 
 Attention::Attention(Parameters& p, const std::string& name, const ModelConfig& config)
     : qkv(p, name + ".qkv", config.n_embed, 3 * config.n_embed, config.use_bias),
-      projection(p, name + ".projection", config.n_embed, config.n_embed, config.use_bias, residual_deviation(config)),
+      projection(p, name + ".projection", config.n_embed, config.n_embed, config.use_bias,
+                 residual_deviation(config)),
       n_head(config.n_head),
       dropout_rate(config.dropout_rate) {}
 
@@ -44,7 +46,8 @@ Var Attention::operator()(const Var& x, const Pass& pass, int64_t layer) const {
 
 FeedForward::FeedForward(Parameters& p, const std::string& name, const ModelConfig& config)
     : expand(p, name + ".expand", config.n_embed, 4 * config.n_embed, config.use_bias),
-      contract(p, name + ".contract", 4 * config.n_embed, config.n_embed, config.use_bias, residual_deviation(config)) {}
+      contract(p, name + ".contract", 4 * config.n_embed, config.n_embed, config.use_bias,
+               residual_deviation(config)) {}
 
 Var FeedForward::operator()(const Var& x) const { return contract(gelu(expand(x))); }
 

@@ -11,7 +11,8 @@ namespace ld {
 struct Linear {
   Var weight, bias;
   Linear() = default;
-  Linear(Parameters& p, const std::string& name, int64_t in, int64_t out, bool use_bias, double deviation = 0.02);
+  Linear(Parameters& p, const std::string& name, int64_t in, int64_t out, bool use_bias,
+         double deviation = 0.02);
   Var operator()(const Var& x) const;
 };
 

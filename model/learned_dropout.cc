@@ -26,11 +26,15 @@ MaskOptions mask_options(const ModelConfig& config, const Pass& pass, int64_t la
 Var rounded(const Var& m, const MaskOptions& options) {
   auto sharpened = [&] { return sigmoid(scale(add_scalar(m, -0.5), options.sigmoid_scale)); };
   switch (options.rounding) {
-    case MaskRounding::none: return m;
-    case MaskRounding::sigmoid: return sharpened();
-    case MaskRounding::sigmoid_detach: return add(m, detach(sub(sharpened(), m)));
+    case MaskRounding::none:
+      return m;
+    case MaskRounding::sigmoid:
+      return sharpened();
+    case MaskRounding::sigmoid_detach:
+      return add(m, detach(sub(sharpened(), m)));
     case MaskRounding::noise_and_linear:
-      return round_by(options.stochastic ? less_equal(uniform_noise(m, options.key), m) : at_least(m, 0.5), m);
+      return round_by(options.stochastic ? less_equal(uniform_noise(m, options.key), m) : at_least(m, 0.5),
+                      m);
   }
   fail("learned_dropout: unknown rounding");
 }
@@ -41,18 +45,19 @@ MaskedInput literal_mask(const Var& x, const Var& a, const Var& shift, const Mas
   Var r = rounded(m, options);
   Var l1 = mean(options.l1_norm == L1NormPenalty::squared ? scale(square(m), 0.5) : abs(m));
   Var entropy = mean(neg(multiply(m, log2(add_scalar(m, 1e-9)))));
+  Var y = multiply(x, r);
   NoGradient no_gradient;
   auto fraction = [](const Var& condition) { return mean(condition).value().item(); };
   Tensor statistics = Tensor::from({fraction(at_least(r, 0.5)), l1.value().item(), entropy.value().item(),
                                     1 - fraction(at_least(neg(m), -0.9)), 1 - fraction(at_least(m, 0.1))},
                                    {mask_statistics}, m.dtype());
-  return {multiply(x, r), l1, entropy, statistics};
+  return {y, l1, entropy, statistics};
 }
 
 }  // namespace
 
-MaskedInput apply_mask(const Var& x, const Var& a, const Var& shift, const ModelConfig& config, const Pass& pass,
-                       int64_t layer, int64_t first_column) {
+MaskedInput apply_mask(const Var& x, const Var& a, const Var& shift, const ModelConfig& config,
+                       const Pass& pass, int64_t layer, int64_t first_column) {
   const MaskOptions options = mask_options(config, pass, layer);
   if (!pass.literal) return learned_dropout(x, a, shift, options, first_column);
   return literal_mask(x, slice(a, first_column, x.size(-1)), slice(shift, first_column, x.size(-1)), options);
@@ -70,7 +75,8 @@ MaskedInput LearnedDropout::operator()(const Var& x, const ModelConfig& config, 
 }
 
 PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config)
-    : embed_qkv(p, "embed_dropout.qkv", config.n_embed, 3 * config.n_embed, config.learned_dropout_config->use_bias),
+    : embed_qkv(p, "embed_dropout.qkv", config.n_embed, 3 * config.n_embed,
+                config.learned_dropout_config->use_bias),
       embed_projection(p, "embed_dropout.projection", config.n_embed, config.n_embed,
                        config.learned_dropout_config->use_bias),
       qkv(p, "precomputed_masks.qkv", config.n_embed, 3 * config.n_layer * config.n_embed,
@@ -81,8 +87,7 @@ PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config)
 Var PrecomputedMasks::attend(const Var& embed, const ModelConfig& config) const {
   const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
   auto e_dropout = [&] { return embed_projection(causal_attention(embed_qkv(embed), dropout.n_head)); };
-  if (!dropout.use_detached_input)
-    return causal_attention(qkv(e_dropout()), config.n_layer * dropout.n_head);
+  if (!dropout.use_detached_input) return causal_attention(qkv(e_dropout()), config.n_layer * dropout.n_head);
   // Detached, E_dropout and its weights get no gradient; so nothing of it is recorded either.
   Var z = [&] {
     NoGradient pause;

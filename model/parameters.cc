@@ -14,7 +14,9 @@ Var Parameters::normal(const std::string& name, const Shape& shape, double devia
 
 Var Parameters::constant(const std::string& name, const Shape& shape, double value) {
   MemoryScope scope(MemoryUse::weights);
-  return add(name, Tensor::from(std::vector<double>(static_cast<size_t>(shape.elements()), value), shape, dtype_), false);
+  return add(name,
+             Tensor::from(std::vector<double>(static_cast<size_t>(shape.elements()), value), shape, dtype_),
+             false);
 }
 
 int64_t Parameters::elements() const {

@@ -11,7 +11,7 @@ namespace ld {
 struct Parameter {
   std::string name;  // "blocks.0.attention.qkv.weight", as in checkpoints
   Var var;
-  bool decays;       // weight decay applies: matrices and embeddings, not layernorms, biases and shifts
+  bool decays;  // weight decay applies: matrices and embeddings, not layernorms, biases and shifts
 };
 
 /// Makes parameters. A weight's first value depends on the seed, its name's place and nothing else.

@@ -13,7 +13,8 @@ namespace ld {
 Transformer::Transformer(const ModelConfig& config, DType dtype, uint64_t seed)
     : config_(config), parameters_(dtype, seed) {
   config.validate();
-  check(config.alphabet_size > 0, "model config: alphabet_size is not set; give the vocabulary size of the data");
+  check(config.alphabet_size > 0,
+        "model config: alphabet_size is not set; give the vocabulary size of the data");
   const int64_t C = config.n_embed;
   token_embedding_ = parameters_.normal("token_embedding.weight", {config.alphabet_size, C}, 0.02);
   position_embedding_ = parameters_.normal("position_embedding.weight", {config.context_size, C}, 0.02);
@@ -33,13 +34,15 @@ Transformer::Transformer(const ModelConfig& config, DType dtype, uint64_t seed)
 }
 
 bool Transformer::precomputes_masks() const {
-  return config_.learned_dropout_config && config_.learned_dropout_config->dropout_input_type == DropoutInput::embed;
+  return config_.learned_dropout_config &&
+         config_.learned_dropout_config->dropout_input_type == DropoutInput::embed;
 }
 
 Transformer::Trunk Transformer::trunk(const Tensor& ids, const Pass& pass) const {
   const double rate = pass.training ? config_.dropout_rate : 0;
   Trunk out;
-  Var x = dropout(embedding(ids, token_embedding_, position_embedding_), rate, pass.noise.at(sites::embedding_dropout));
+  Var x = dropout(embedding(ids, token_embedding_, position_embedding_), rate,
+                  pass.noise.at(sites::embedding_dropout));
   Var attended = precomputes_masks() ? masks_.attend(x, config_) : Var();
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
@@ -75,8 +78,8 @@ Var Transformer::penalty(const std::vector<MaskedInput>& masks, int64_t step) co
 
 Losses Transformer::operator()(const Tensor& ids, const Tensor& targets, const Pass& pass) const {
   Trunk out = trunk(ids, pass);
-  auto [cross_entropy, mistakes] = linear_cross_entropy(out.x, token_embedding_, targets,
-                                                        pass.training ? CountMistakes::no : CountMistakes::yes);
+  auto [cross_entropy, mistakes] = linear_cross_entropy(
+      out.x, token_embedding_, targets, pass.training ? CountMistakes::no : CountMistakes::yes);
   Losses losses{cross_entropy, cross_entropy, {}, mistakes, {}};
   if (pass.training) losses.penalty = penalty(out.masks, pass.noise.step);
   if (losses.penalty) losses.loss = add(cross_entropy, losses.penalty);

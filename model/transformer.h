@@ -17,10 +17,10 @@ struct Block {
 
 /// The sum of everything a model returns for training.
 struct Losses {
-  Var loss;           // (): cross_entropy + penalty in training, cross_entropy otherwise
-  Var cross_entropy;  // ()
-  Var penalty;        // (): empty without one
-  Tensor mistakes;    // (): fraction of targets that are not the most likely token; in evaluation
+  Var loss;                   // (): cross_entropy + penalty in training, cross_entropy otherwise
+  Var cross_entropy;          // ()
+  Var penalty;                // (): empty without one
+  Tensor mistakes;            // (): fraction of targets that are not the most likely token; in evaluation
   std::vector<Tensor> masks;  // per block, (mask_statistics); none in the baseline
 };
 

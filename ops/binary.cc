@@ -30,11 +30,11 @@ void pair_forward(T* y, const T* a, const T* b, int64_t na, int64_t nb) {
 template <class T>
 void pair_backward(Accumulator<T> d, const T* dy, const T* other, acc_t<T> factor, int64_t n_mine, int64_t n_other) {
   using A = acc_t<T>;
-  if (n_mine >= n_other)
+  if (n_mine >= n_other && n_other > 0)
     return for_each_pair(n_mine, n_other, [=] KERNEL(int64_t i, int64_t, int64_t io) {
       d.add(i, factor * static_cast<A>(dy[i]) * (other ? static_cast<A>(other[io]) : A(1)));
     });
-  reduce_columns<T>(d, n_other / n_mine, n_mine, [=] KERNEL(int64_t r, int64_t c) -> A {
+  reduce_columns<T>(d, n_other / std::max<int64_t>(n_mine, 1), n_mine, [=] KERNEL(int64_t r, int64_t c) -> A {
     int64_t i = r * n_mine + c;
     return factor * static_cast<A>(dy[i]) * (other ? static_cast<A>(other[i]) : A(1));
   });

@@ -7,10 +7,11 @@ namespace {
 
 // One function for both directions: what is kept of x, or of dy.
 template <class T>
-void dropout_kernel(Accumulator<T> out, const T* in, float rate, NoiseKey key, int64_t samples, int64_t rows_per_sample,
+void dropout_kernel(Accumulator<T> out, const T* in, double drop, NoiseKey key, int64_t samples, int64_t rows_per_sample,
                     int64_t cols) {
   using A = acc_t<T>;
-  const A factor = A(1) / (A(1) - static_cast<A>(rate));
+  const A factor = static_cast<A>(1.0 / (1.0 - drop));
+  const auto rate = static_cast<float>(drop);
   for_each_row(samples * rows_per_sample, cols, [=] KERNEL(int64_t r, auto row) {
     const int64_t sample = r / rows_per_sample, first = r % rows_per_sample * cols;
     row.each([=](int64_t j) {
@@ -28,16 +29,15 @@ Var dropout(const Var& x, double rate, NoiseKey key) {
   if (rate == 0) return x;
   Tensor y = Tensor::like(x.value());
   const int64_t samples = x.size(0), cols = x.size(-1), rows = samples == 0 ? 0 : rows_of(y) / samples;
-  const auto p = static_cast<float>(rate);
   dispatch_float("dropout", x.dtype(), [&](auto t) {
     using T = decltype(t);
-    dropout_kernel<T>({y.data<T>(), true}, x.value().data<T>(), p, key, samples, rows, cols);
+    dropout_kernel<T>({y.data<T>(), true}, x.value().data<T>(), rate, key, samples, rows, cols);
   });
   DType dtype = x.dtype();
   return record("dropout", {x}, y, [=](const Gradients& g) {
     dispatch_float("dropout", dtype, [&](auto t) {
       using T = decltype(t);
-      dropout_kernel<T>(g.dx<T>(0), g.dy<T>(), p, key, samples, rows, cols);
+      dropout_kernel<T>(g.dx<T>(0), g.dy<T>(), rate, key, samples, rows, cols);
     });
   });
 }

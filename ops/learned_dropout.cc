@@ -8,31 +8,50 @@ namespace {
 
 constexpr double entropy_epsilon = 1e-9;
 
-/// What both kernels are told.
+/// What the kernels are told.
 struct MaskSizes {
   int64_t rows, T, C, K, first;  // rows = B·T
-  MaskRounding rounding;
-  bool stochastic, linear_l1;
+  bool linear_l1;
   double sigmoid_scale;
   NoiseKey key;
 };
 
-template <class A>
-HOST_AND_KERNEL A mask_of(A angle) { return A(0.5) * math::cos(angle) + A(0.5); }
+/// The rounding as a type, so that a loop over elements has no choice left to make.
+template <MaskRounding rounding, bool stochastic>
+struct Rounding {};
 
-/// R of a mask value m. `base` is m itself, except when gradcheck perturbs m: then it is the unperturbed
-/// value, which is what detach and the comparison would have held on to.
+template <class F>
+void with_rounding(const MaskOptions& options, F f) {
+  using enum MaskRounding;
+  switch (options.rounding) {
+    case none:
+      return f(Rounding<none, false>{});
+    case sigmoid:
+      return f(Rounding<sigmoid, false>{});
+    case sigmoid_detach:
+      return f(Rounding<sigmoid_detach, false>{});
+    case noise_and_linear:
+      return options.stochastic ? f(Rounding<noise_and_linear, true>{})
+                                : f(Rounding<noise_and_linear, false>{});
+  }
+}
+
 template <class A>
-HOST_AND_KERNEL A round_mask(A m, A base, const MaskSizes& s, int64_t r, int64_t c) {
-  switch (s.rounding) {
-    case MaskRounding::none: return m;
-    case MaskRounding::sigmoid: return math::sigmoid(static_cast<A>(s.sigmoid_scale) * (m - A(0.5)));
-    case MaskRounding::sigmoid_detach:
-      return math::sigmoid(static_cast<A>(s.sigmoid_scale) * (base - A(0.5))) + (m - base);
-    case MaskRounding::noise_and_linear: {
-      bool up = s.stochastic ? static_cast<A>(s.key.uniform(r / s.T, r % s.T * s.C + c)) <= base : base >= A(0.5);
-      return (up ? A(1) : A(0)) + (m - base);
-    }
+HOST_AND_KERNEL A mask_of(A angle) {
+  return A(0.5) * math::cos(angle) + A(0.5);
+}
+
+/// R of a mask value m, element `e` of `sample`. `base` is m itself, except when gradcheck perturbs m: then
+/// it is the unperturbed value, which is what detach and the comparison would have held on to.
+template <MaskRounding rounding, bool stochastic, class A>
+HOST_AND_KERNEL A round_mask(A m, A base, const MaskSizes& s, int64_t sample, int64_t e) {
+  const A half = A(0.5), k = static_cast<A>(s.sigmoid_scale);
+  if constexpr (rounding == MaskRounding::sigmoid) return math::sigmoid(k * (m - half));
+  if constexpr (rounding == MaskRounding::sigmoid_detach)
+    return math::sigmoid(k * (base - half)) + (m - base);
+  if constexpr (rounding == MaskRounding::noise_and_linear) {
+    const bool up = stochastic ? static_cast<A>(s.key.uniform(sample, e)) <= base : base >= half;
+    return (up ? A(1) : A(0)) + (m - base);
   }
   return m;
 }
@@ -46,17 +65,16 @@ void mask_forward(acc_t<T>* m, const T* a, const T* shift, const MaskSizes s) {
   });
 }
 
-/// y and, per row, the sums behind the statistics. `m` is room for the masks, `base` null or the masks to
-/// round by.
-template <class T>
-void learned_dropout_forward(T* y, acc_t<T>* sums, const acc_t<T>* m, const acc_t<T>* base, const T* x,
-                             const MaskSizes s) {
+/// y and, per row, the sums behind the statistics. `base` is `m`, or the masks to round by.
+template <MaskRounding rounding, bool stochastic, class T>
+void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sums, const acc_t<T>* m,
+                             const acc_t<T>* base, const T* x, const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
-    const int64_t at = r * s.C;
-    const A *mr = m + at, *base_r = base ? base + at : mr;
+    const int64_t at = r * s.C, sample = r / s.T, first = r % s.T * s.C;
+    const A *mr = m + at, *base_r = base + at;
     const A ones = row.sum([=](int64_t c) {
-      A rounded = round_mask(mr[c], base_r[c], s, r, c);
+      const A rounded = round_mask<rounding, stochastic>(mr[c], base_r[c], s, sample, first + c);
       y[at + c] = static_cast<T>(static_cast<A>(x[at + c]) * rounded);
       return rounded >= A(0.5) ? A(1) : A(0);
     });
@@ -87,29 +105,36 @@ void pick(T* out, const T* from, int64_t i) {
   for_each(1, [=] KERNEL(int64_t) { out[0] = from[i]; });
 }
 
-/// d angle = dM · −½ sin(angle) of every element, into memory of its own; dx on the way.
-template <class T>
-void learned_dropout_backward(acc_t<T>* d_angle, Accumulator<T> dx, const T* dy, const T* dl1, const T* dentropy,
-                              const T* x, const T* a, const T* shift, const MaskSizes s) {
+/// d_angle = dM · −½ sin(angle) of every element, into memory of its own that holds M before; dx on the way.
+template <MaskRounding rounding, bool stochastic, class T>
+void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
+                              const T* dy, const T* dl1, const T* dentropy, const T* x, const T* a,
+                              const T* shift, const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
+    const int64_t at = r * s.C, sample = r / s.T, first = r % s.T * s.C;
     const A n = static_cast<A>(s.rows * s.C);
-    const A l1 = dl1 ? static_cast<A>(dl1[0]) / n : A(0), entropy = dentropy ? static_cast<A>(dentropy[0]) / n : A(0);
+    const A l1 = dl1 ? static_cast<A>(dl1[0]) / n : A(0),
+            entropy = dentropy ? static_cast<A>(dentropy[0]) / n : A(0);
     row.each([=](int64_t c) {
-      const int64_t i = r * s.C + c;
-      const A angle = static_cast<A>(ar[c]) + static_cast<A>(sh[c]), m = mask_of(angle);
-      const A rounded = round_mask(m, m, s, r, c), d = dy ? static_cast<A>(dy[i]) : A(0);
-      const A slope = s.rounding == MaskRounding::sigmoid
+      const int64_t i = at + c;
+      const A m = d_angle[i], d = dy ? static_cast<A>(dy[i]) : A(0);
+      const A rounded = round_mask<rounding, stochastic>(m, m, s, sample, first + c);
+      const A slope = rounding == MaskRounding::sigmoid
                           ? static_cast<A>(s.sigmoid_scale) * rounded * (A(1) - rounded)
                           : A(1);
       if (dx) dx.add(i, d * rounded);
-      A dm = d * static_cast<A>(x[i]) * slope + l1 * (s.linear_l1 ? A(1) : m);
+      d_angle[i] = d * static_cast<A>(x[i]) * slope + l1 * (s.linear_l1 ? A(1) : m);
       if (dentropy) {
         const A inner = m + A(entropy_epsilon);
-        dm -= entropy * (math::log2(inner) + A(1.4426950408889634) * m / inner);
+        d_angle[i] -= entropy * (math::log2(inner) + A(1.4426950408889634) * m / inner);
       }
-      d_angle[i] = dm * A(-0.5) * math::sin(angle);
+    });
+    // A loop of its own: g++ would make one call of sin here and the cos behind M, and that one has no SIMD
+    // form.
+    row.each([=](int64_t c) {
+      d_angle[at + c] *= A(-0.5) * math::sin(static_cast<A>(ar[c]) + static_cast<A>(sh[c]));
     });
   });
 }
@@ -143,19 +168,23 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
   check_same_dtype("learned_dropout", x, shift);
   const int64_t C = x.size(2), K = a.size(2);
   check_shape("learned_dropout", "shift", shift, {K});
-  check(first_column >= 0 && first_column + C <= K, "learned_dropout: columns ", first_column, " to ", first_column + C,
-        " of a, whose shape is ", a.shape());
-  const MaskSizes s{x.size(0) * x.size(1), x.size(1), C, K, first_column, options.rounding, options.stochastic,
-                    options.l1_norm == L1NormPenalty::linear, options.sigmoid_scale, options.key};
+  check(first_column >= 0 && first_column + C <= K, "learned_dropout: columns ", first_column, " to ",
+        first_column + C, " of a, whose shape is ", a.shape());
+  const MaskSizes s{
+      x.size(0) * x.size(1), x.size(1),  C, K, first_column, options.l1_norm == L1NormPenalty::linear,
+      options.sigmoid_scale, options.key};
   const Tensor xs = x.value(), as = a.value(), shifts = shift.value();
-  Tensor y = Tensor::like(xs), l1(Shape{}, x.dtype()), entropy(Shape{}, x.dtype()), statistics({mask_statistics}, x.dtype());
+  Tensor y = Tensor::like(xs), l1(Shape{}, x.dtype()), entropy(Shape{}, x.dtype()),
+         statistics({mask_statistics}, x.dtype());
   dispatch_float("learned_dropout", x.dtype(), [&](auto t) {
     using T = decltype(t);
     using A = acc_t<T>;
-    Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>()), base;
+    Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
     mask_forward(m.data<A>(), as.data<T>(), shifts.data<T>(), s);
-    if (Replay::active()) base = Replay::held_constant(m);
-    learned_dropout_forward(y.data<T>(), sums.data<A>(), m.data<A>(), base ? base.data<A>() : nullptr, xs.data<T>(), s);
+    const Tensor base = Replay::held_constant(m);
+    with_rounding(options, [&](auto r) {
+      learned_dropout_forward(r, y.data<T>(), sums.data<A>(), m.data<A>(), base.data<A>(), xs.data<T>(), s);
+    });
     mean_of_sums(statistics.data<T>(), sums.data<A>(), s);
     pick(l1.data<T>(), statistics.data<T>(), mean_l1_norm);
     pick(entropy.data<T>(), statistics.data<T>(), mean_entropy);
@@ -165,8 +194,11 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
       using T = decltype(t);
       using A = acc_t<T>;
       Tensor d_angle(xs.shape(), dtype_of<A>());
-      learned_dropout_backward(d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<T>(1), g.dy<T>(2), xs.data<T>(),
-                               as.data<T>(), shifts.data<T>(), s);
+      mask_forward(d_angle.data<A>(), as.data<T>(), shifts.data<T>(), s);
+      with_rounding(options, [&](auto r) {
+        learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<T>(1), g.dy<T>(2),
+                                 xs.data<T>(), as.data<T>(), shifts.data<T>(), s);
+      });
       if (g.needs(1)) add_columns(columns_of<T>(g, 1, s), d_angle.data<A>(), s);
       if (g.needs(2)) add_shift(columns_of<T>(g, 2, s), d_angle.data<A>(), s);
     });

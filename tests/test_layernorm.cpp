@@ -14,7 +14,7 @@ Var apply(const std::vector<Var>& in) { return layernorm(in[0], in[1], in.size()
 
 OP_CASES(layernorm) {
   for (auto [rows, cols] : {std::array{7, 5}, {33, 31}, {31, 33}, {2, 1025}, {300, 3}}) {
-    std::vector<Tensor> inputs = {random_tensor({rows, cols}, 1, 0.5, 2), random_tensor({cols}, 2, 1, 0.5)};
+    std::vector<Tensor> inputs = {random_tensor({rows, cols}, 1, 0.5, 0.5), random_tensor({cols}, 2, 1, 0.5)};
     const std::string name = std::to_string(rows) + "x" + std::to_string(cols);
     cases.add(name, apply, inputs);
     inputs.push_back(random_tensor({cols}, 3));
@@ -58,7 +58,8 @@ TEST_CASE("layernorm: (x − mean)/√(var + eps) · w + b") {
 TEST_CASE("layernorm: one column is its bias, and no gradient reaches x") {
   const Run result = run(apply, {random_tensor({5, 1}, 1), random_tensor({1}, 2), random_tensor({1}, 3)});
   CHECK(result.value.to_vector() == std::vector<double>(5, random_tensor({1}, 3).item()));
-  CHECK(result.gradients[0].to_vector() == std::vector<double>(5, 0.0));
+  // To rounding: g − mean(g) is a fused multiply and subtract, and 1/√eps = 316 times larger.
+  for (double dx : result.gradients[0].to_vector()) CHECK(std::abs(dx) < 1e-12);
 }
 
 // With a mean far from 0, E[x²] − E[x]² would lose every digit in float32; two passes do not.

@@ -30,7 +30,7 @@ void add_sizes(CaseList& cases, Var (*op)(const Var&), double low, double high, 
 OP_CASES(neg) { add_sizes(cases, neg, -3, 3, true); }
 OP_CASES(square) { add_sizes(cases, square, -3, 3); }
 OP_CASES(cos) { add_sizes(cases, cos, -7, 7); }
-OP_CASES(sigmoid) { add_sizes(cases, sigmoid, -6, 6); }
+OP_CASES(sigmoid) { add_sizes(cases, sigmoid, -4, 4); }
 OP_CASES(gelu) { add_sizes(cases, gelu, -4, 4); }
 OP_CASES(log2) { add_sizes(cases, log2, 0.05, 4); }
 OP_CASES(scale) {

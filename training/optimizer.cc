@@ -1,6 +1,7 @@
 #include "training/optimizer.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "engine/kernel_shapes.h"
 #include "engine/math.h"
@@ -27,10 +28,34 @@ void adamw(T* p, acc_t<T>* m, acc_t<T>* v, const T* g, int64_t n, const Update<a
   });
 }
 
+// In float64, in which no square of a float32 overflows.
+template <class T>
+void sum_of_squares(double* out, const T* g, int64_t n) {
+  reduce_sum<double>(out, n, 1.0, [=] KERNEL(int64_t i) {
+    const auto gradient = static_cast<double>(g[i]);
+    return gradient * gradient;
+  });
+}
+
 }  // namespace
 
 AdamW::AdamW(const Parameters& parameters, const AdamWOptions& options)
     : parameters_(parameters), options_(options), moments_(parameters.all().size()) {}
+
+double AdamW::gradient_norm() const {
+  const auto& all = parameters_.all();
+  Tensor squares = Tensor::zeros({static_cast<int64_t>(all.size())}, DType::float64);
+  for (size_t k = 0; k < all.size(); ++k) {
+    const Tensor gradient = all[k].var.gradient();
+    if (!gradient) continue;
+    dispatch_float("gradient_norm", gradient.dtype(), [&](auto t) {
+      using T = decltype(t);
+      sum_of_squares(squares.data<double>() + k, gradient.data<T>(), gradient.elements());
+    });
+  }
+  const std::vector<double> parts = squares.to_vector();
+  return std::sqrt(std::accumulate(parts.begin(), parts.end(), 0.0));
+}
 
 void AdamW::step(double lr) {
   for (size_t k = 0; k < moments_.size(); ++k) {

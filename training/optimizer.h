@@ -24,6 +24,8 @@ class AdamW {
 
   AdamW(const Parameters& parameters, const AdamWOptions& options);
 
+  /// Euclidean norm of all gradients together, the same bits in every run; not finite if one of them is not.
+  double gradient_norm() const;
   /// One update of every parameter that has a gradient.
   void step(double lr);
 

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "autograd/tape.h"
+#include "autograd/anomaly.h"
 #include "model/sites.h"
 #include "ops/unary.h"
 #include "training/interrupt.h"
@@ -100,6 +100,34 @@ NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
           static_cast<uint32_t>(micro_batch * config_.batch_size), site};
 }
 
+Losses Trainer::run_micro_batch(int64_t i) {
+  const int64_t micro_batches = config_.gradient_accumulation_steps;
+  const Batch batch =
+      draw_batch(data_.train, config_.batch_size, config_.model_config.context_size, noise(i, sites::train_batches));
+  Tape tape;
+  Losses losses = model_(batch.ids, batch.targets, Pass{.training = true, .noise = noise(i)});
+  tape.backward(micro_batches == 1 ? losses.loss : scale(losses.loss, 1.0 / static_cast<double>(micro_batches)));
+  return losses;
+}
+
+// The weights are still those from before the step, and batches and noise are functions of the step: done
+// again, it computes the same bits, this time with every op checked.
+void Trainer::stop_at_anomaly(const std::string& what) {
+  std::string culprit = "none: done again, every result was finite, so they overflow where they are summed";
+  model_.parameters().zero_gradients();
+  int64_t i = 0;
+  try {
+    for (; i < config_.gradient_accumulation_steps; ++i) {
+      AnomalyMode watch;
+      run_micro_batch(i);
+    }
+  } catch (const Error& error) {
+    culprit = fmt::format("micro-batch {}/{}, {}", i + 1, config_.gradient_accumulation_steps, error.what());
+  }
+  fail("step ", state_.step + 1, ": ", what, " is not finite. The checkpoints in ", folder_, " are from before; start ",
+       "another run with a lower lr. The first op to blame:\n", culprit);
+}
+
 StepMetrics Trainer::step() {
   const ModelConfig& model = config_.model_config;
   const int64_t micro_batches = config_.gradient_accumulation_steps;
@@ -110,14 +138,9 @@ StepMetrics Trainer::step() {
   for (int64_t i = 0; i < micro_batches; ++i) {
     if (i == 0 && state_.step == first_step_)
       console_.status(fmt::format("step {}  micro-batch 1/{}  (the first is being worked on)", state_.step + 1, micro_batches));
-    const Batch batch = draw_batch(data_.train, config_.batch_size, model.context_size, noise(i, sites::train_batches));
-    Tape tape;
-    const Losses losses = model_(batch.ids, batch.targets, Pass{.training = true, .noise = noise(i)});
-    tape.backward(micro_batches == 1 ? losses.loss : scale(losses.loss, share));
-    const double cross_entropy = losses.cross_entropy.value().item();
-    check(std::isfinite(losses.loss.value().item()), "step ", state_.step + 1, ": the loss is not finite (cross-entropy ",
-          cross_entropy, "); lower lr, and go on from the last good checkpoint with --resume");
-    sum.cross_entropy += share * cross_entropy;
+    const Losses losses = run_micro_batch(i);
+    if (!std::isfinite(losses.loss.value().item())) stop_at_anomaly("the loss");
+    sum.cross_entropy += share * losses.cross_entropy.value().item();
     if (losses.penalty) sum.penalty += share * losses.penalty.value().item();
     const auto masks = mean_over_blocks(losses.masks);
     sum.ones += share * masks[fraction_of_ones];
@@ -135,6 +158,8 @@ StepMetrics Trainer::step() {
                                   grouped(std::lround(done * static_cast<double>(config_.batch_size * model.context_size) / seconds)),
                                   duration_text(seconds / done * (static_cast<double>(micro_batches) - done))));
   }
+  sum.gradient_norm = optimizer_.gradient_norm();
+  if (!std::isfinite(sum.gradient_norm)) stop_at_anomaly("the gradient");
   sum.lr = learning_rate(config_, state_.step);
   optimizer_.step(sum.lr);
   ++state_.step;
@@ -149,8 +174,8 @@ void Trainer::show_step(const StepMetrics& m) {
   const double tokens = static_cast<double>(config_.batch_size * model.context_size * config_.gradient_accumulation_steps);
   const bool masks = model.learned_dropout_config.has_value();
   const std::string text = fmt::format(
-      "step {}/{}  {}  lr {:.2e}  {} tokens/s  ends in {}", state_.step, config_.train_steps,
-      loss_text(m, has_penalty(model), masks), m.lr, grouped(std::lround(tokens / m.seconds)),
+      "step {}/{}  {}  grad norm {:.3g}  lr {:.2e}  {} tokens/s  ends in {}", state_.step, config_.train_steps,
+      loss_text(m, has_penalty(model), masks), m.gradient_norm, m.lr, grouped(std::lround(tokens / m.seconds)),
       duration_text(step_seconds_ * static_cast<double>(config_.train_steps - state_.step)));
   // Steps of a second or more are worth a line each; of faster ones, a line each half percent of the run.
   const int64_t every = step_seconds_ >= 1 ? 1 : std::max<int64_t>(1, config_.train_steps / 200);
@@ -158,7 +183,7 @@ void Trainer::show_step(const StepMetrics& m) {
   worth_a_line ? console_.line(text) : console_.status(text);
 
   json entry = {{"step", state_.step}, {"loss", m.cross_entropy + m.penalty}, {"cross_entropy", m.cross_entropy},
-                {"lr", m.lr},          {"seconds", m.seconds}};
+                {"grad_norm", m.gradient_norm}, {"lr", m.lr}, {"seconds", m.seconds}};
   if (has_penalty(model)) entry["penalty"] = m.penalty;
   if (masks)
     entry.update({{"ones", m.ones}, {"l1_norm", m.l1_norm}, {"entropy", m.entropy}, {"above_90", m.above_90},
@@ -214,13 +239,15 @@ RunEnd Trainer::run() {
   while (state_.step < config_.train_steps) {
     show_step(step());
     const bool last = state_.step == config_.train_steps;
-    if (interrupted()) {
+    // Also when told to stop: a resumed run begins with the next step and would never make up for this one's.
+    if (state_.step % config_.est_interval == 0 || last) estimate_both();
+    const bool stop = interrupted();
+    if (state_.step % config_.checkpoint_interval == 0 || last || stop || Clock::now() - saved_at_ > longest_unsaved)
       save_last();
+    if (stop && !last) {
       console_.line(fmt::format("stopped after step {}, saved in {}; --resume goes on from there", state_.step, folder_));
       return RunEnd::interrupted;
     }
-    if (state_.step % config_.est_interval == 0 || last) estimate_both();
-    if (state_.step % config_.checkpoint_interval == 0 || last || Clock::now() - saved_at_ > longest_unsaved) save_last();
   }
   console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
                             state_.best_val_loss, state_.best_step, folder_));

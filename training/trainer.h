@@ -18,6 +18,7 @@ struct StepMetrics {
   double cross_entropy = 0, penalty = 0;
   double ones = 0;  // fraction of ones in all masks; the other statistics likewise
   double l1_norm = 0, entropy = 0, above_90 = 0, below_10 = 0;
+  double gradient_norm = 0;  // of the whole step's gradient
   double lr = 0, seconds = 0;
 };
 
@@ -46,6 +47,10 @@ class Trainer {
 
  private:
   StepMetrics step();
+  /// Forward and backward of micro-batch i of the step at hand: adds its share to the gradients.
+  Losses run_micro_batch(int64_t i);
+  /// Does the step at hand again to find the op that made `what` not finite, and throws its name.
+  [[noreturn]] void stop_at_anomaly(const std::string& what);
   Estimate estimate(const TokenFile& file, uint32_t site, const std::string& what);
   void estimate_both();
   void save_last();

@@ -1,0 +1,17 @@
+#include "autograd/observer.h"
+
+namespace ld {
+namespace {
+
+thread_local TapeObserver* current_observer = nullptr;
+
+}  // namespace
+
+TapeObserver::TapeObserver() {
+  check(!current_observer, "tape: another observer is watching this thread already; end it first");
+  current_observer = this;
+}
+TapeObserver::~TapeObserver() { current_observer = nullptr; }
+TapeObserver* TapeObserver::current() { return current_observer; }
+
+}  // namespace ld

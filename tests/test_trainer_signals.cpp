@@ -1,0 +1,118 @@
+// Runs that are told to stop, or are not even asked. Each is this program once more, in a process of its own
+// (ChildRun), because signals and a killed process cannot be tried from inside.
+#include <doctest/doctest.h>
+
+#include <csignal>
+
+#include "tests/expect.h"
+#include "tests/small_run.h"
+#include "training/interrupt.h"
+
+namespace ld {
+namespace {
+
+// Long enough to be met on the way; a checkpoint every step, so that a kill can fall between any two.
+RunConfig long_run(const std::string& data) {
+  static const SmallData unused;
+  RunConfig config = small_run(unused);
+  config.data = data;
+  config.train_steps = config.lr_decay_iters = 60;
+  config.est_interval = 7;
+  config.checkpoint_interval = 3;
+  return config;
+}
+
+// The reference: never disturbed.
+std::string undisturbed(const SmallData& data) {
+  train(long_run(data.prefix()), data.folder("whole"));
+  return data.folder("whole");
+}
+
+std::string metrics(const std::string& folder) { return folder + "/metrics.jsonl"; }
+
+}  // namespace
+
+TEST_CASE("child: trains until it is told to stop" * doctest::skip()) {
+  catch_interrupts();
+  RunConfig config = long_run(child_data());
+  const bool resumes = std::filesystem::exists(child_folder() + "/last.safetensors");
+  const RunEnd end = train(config, child_folder(), resumes ? RunStart::resume : RunStart::fresh);
+  CHECK(end == (interrupted() ? RunEnd::interrupted : RunEnd::finished));
+}
+
+TEST_CASE("child: trains a single step that never ends" * doctest::skip()) {
+  catch_interrupts();
+  RunConfig config = long_run(child_data());
+  config.gradient_accumulation_steps = 1000000;
+  train(config, child_folder());
+}
+
+TEST_CASE("child: is told to stop in its first step" * doctest::skip()) {
+  catch_interrupts();
+  RunConfig config = long_run(child_data());
+  config.est_interval = 1;
+  std::raise(SIGTERM);
+  CHECK(train(config, child_folder()) == RunEnd::interrupted);
+}
+
+TEST_CASE("trainer signals: SIGTERM and SIGINT end a run with a checkpoint, from which it ends as if undisturbed") {
+  const SmallData data;
+  const std::string whole = undisturbed(data);
+  for (int signal : {SIGTERM, SIGINT}) {
+    const std::string folder = data.folder("run" + std::to_string(signal));
+    ChildRun child("child: trains until it is told to stop", data, folder);
+    child.wait_for(metrics(folder), "cross_entropy", 5);
+    child.send(signal);
+    CHECK(child.end() == 0);
+    child.wait_for(child.output(), "stopping:");
+    const auto history = history_of(folder);
+    REQUIRE(history.size() < 60);
+    CHECK(std::filesystem::exists(folder + "/last.safetensors"));
+    CHECK(train(long_run(data.prefix()), folder, RunStart::resume) == RunEnd::finished);
+    expect_same_end(folder, whole);
+  }
+}
+
+TEST_CASE("trainer signals: a run told to stop makes the estimate that is due first") {
+  const SmallData data;
+  RunConfig config = long_run(data.prefix());
+  config.est_interval = 1;
+  train(config, data.folder("whole"));
+  ChildRun child("child: is told to stop in its first step", data, data.folder("run"));
+  CHECK(child.end() == 0);
+  CHECK(history_of(data.folder("run")) == std::vector<std::string>{"step 1", "estimate 1"});
+  train(config, data.folder("run"), RunStart::resume);
+  expect_same_end(data.folder("run"), data.folder("whole"));
+}
+
+TEST_CASE("trainer signals: a second SIGTERM ends a run at once") {
+  const SmallData data;
+  const std::string folder = data.folder("run");
+  ChildRun child("child: trains a single step that never ends", data, folder);
+  child.wait_for(metrics(folder));  // it has begun, and catches signals since before
+  child.send(SIGTERM);
+  child.wait_for(child.output(), "stopping:");
+  child.send(SIGTERM);
+  CHECK(child.end() == -SIGTERM);
+  CHECK_FALSE(std::filesystem::exists(folder + "/last.safetensors"));
+}
+
+TEST_CASE("trainer signals: a run that is killed, wherever and twice, ends as if undisturbed") {
+  const SmallData data;
+  const std::string whole = undisturbed(data);
+  for (int first : {2, 9, 14}) {
+    INFO("killed after ", first, " steps");
+    const std::string folder = data.folder("run" + std::to_string(first));
+    for (int steps : {first, first + 11}) {
+      ChildRun child("child: trains until it is told to stop", data, folder);
+      child.wait_for(metrics(folder), "cross_entropy", steps);
+      child.send(SIGKILL);
+      CHECK(child.end() == -SIGKILL);
+    }
+    const bool resumes = std::filesystem::exists(folder + "/last.safetensors");
+    CHECK(train(long_run(data.prefix()), folder, resumes ? RunStart::resume : RunStart::fresh) == RunEnd::finished);
+    expect_same_end(folder, whole);
+  }
+}
+
+}  // namespace ld
