@@ -22,9 +22,11 @@ struct Options {
 };
 
 // The tape of one sequence of the first step, as a table on the screen and a graph in a file.
-void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Dataset& data, const std::string& file) {
+void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Dataset& data,
+               const std::string& file) {
   const ld::NoiseKey key{.seed = static_cast<uint64_t>(config.seed)};
-  const ld::Batch batch = ld::draw_batch(data.train, 1, config.model_config.context_size, key.at(ld::sites::train_batches));
+  const ld::Batch batch =
+      ld::draw_batch(data.train, 1, config.model_config.context_size, key.at(ld::sites::train_batches));
   auto forward_and_backward = [&] {
     model.parameters().zero_gradients();
     ld::Tape tape;
@@ -54,7 +56,8 @@ int train(const Options& options) {
   fmt::print("device    {}: {}\n", ld::device_name(), ld::device_description());
   fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
-             ld::grouped(static_cast<int64_t>(data.val.tokens().size())), ld::grouped(config.model_config.alphabet_size));
+             ld::grouped(static_cast<int64_t>(data.val.tokens().size())),
+             ld::grouped(config.model_config.alphabet_size));
   fmt::print("model     {} parameters without the positional embedding ({} with it)\n",
              ld::grouped(model.parameter_count()), ld::grouped(model.parameters().elements()));
   std::fflush(stdout);
@@ -92,11 +95,14 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option("--out", options.out, "Folder of the run [runs/NAME_OF_CONFIG]")->type_name("DIR");
   auto* resume = app.add_flag("--resume", options.resume, "Go on from the folder's last checkpoint");
-  app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")->excludes(resume);
-  app.add_flag("--dry-run", options.dry_run,
-               "Print the resolved config, the parameter count, a memory table and a time estimate, and exit");
+  app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")
+      ->excludes(resume);
+  app.add_flag(
+      "--dry-run", options.dry_run,
+      "Print the resolved config, the parameter count, a memory table and a time estimate, and exit");
   app.add_option("--draw", options.draw,
-                 "Print the tape of one sequence, op by op with bytes, times and gradient norms, write it as a graph for "
+                 "Print the tape of one sequence, op by op with bytes, times and gradient norms, write it as "
+                 "a graph for "
                  "Graphviz, and exit")
       ->type_name("FILE.dot");
   app.add_flag("--keys", options.keys, "List every key a config may have, and exit");

@@ -14,8 +14,8 @@ Replay::Replay() {
 Replay::~Replay() { current_replay = nullptr; }
 
 void Replay::rewind() {
-  check(!replaying_ || next_ == values_.size(), "replay: the run used ", next_, " held values, the recorded one ",
-        values_.size());
+  check(!replaying_ || next_ == values_.size(), "replay: the run used ", next_,
+        " held values, the recorded one ", values_.size());
   replaying_ = true;
   next_ = 0;
 }
@@ -29,10 +29,11 @@ Tensor Replay::held_constant(const Tensor& now) {
     replay->values_.push_back(now.clone());
     return now;
   }
-  check(replay->next_ < replay->values_.size(), "replay: the run holds more values constant than the recorded one");
+  check(replay->next_ < replay->values_.size(),
+        "replay: the run holds more values constant than the recorded one");
   const Tensor& then = replay->values_[replay->next_++];
-  check(then.shape() == now.shape() && then.dtype() == now.dtype(), "replay: the run holds ", now.shape(), " ",
-        now.dtype(), " constant, the recorded one ", then.shape(), " ", then.dtype());
+  check(then.shape() == now.shape() && then.dtype() == now.dtype(), "replay: the run holds ", now.shape(),
+        " ", now.dtype(), " constant, the recorded one ", then.shape(), " ", then.dtype());
   return then;
 }
 

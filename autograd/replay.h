@@ -2,8 +2,8 @@
 //
 // A finite difference moves an input and watches the output; detach, a comparison or a rounded value would
 // move too, though their derivative is declared to be zero. So the base run records every value that is held
-// constant by declaration, and each perturbed run is given the recorded one instead. Noise needs nothing: it is
-// a function of its NoiseKey (engine/random.h).
+// constant by declaration, and each perturbed run is given the recorded one instead. Noise needs nothing: it
+// is a function of its NoiseKey (engine/random.h).
 #pragma once
 
 #include <vector>
@@ -14,7 +14,7 @@ namespace ld {
 
 class Replay {
  public:
-  Replay();   // records from here on, on this thread
+  Replay();  // records from here on, on this thread
   ~Replay();
   Replay(const Replay&) = delete;
   Replay& operator=(const Replay&) = delete;

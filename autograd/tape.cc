@@ -16,8 +16,9 @@ void GradientSlot::allocate() {
 }
 
 Var Var::leaf(Tensor value, std::string name) {
-  check(value.dtype() == DType::float32 || value.dtype() == DType::float64 || value.dtype() == DType::bfloat16,
-        "leaf ", name, ": only floating tensors have gradients, got ", value.dtype());
+  check(
+      value.dtype() == DType::float32 || value.dtype() == DType::float64 || value.dtype() == DType::bfloat16,
+      "leaf ", name, ": only floating tensors have gradients, got ", value.dtype());
   Var v(std::move(value));
   v.slot_ = std::make_shared<GradientSlot>(GradientSlot{v.shape(), v.dtype(), std::move(name), 0, {}});
   return v;
@@ -39,9 +40,10 @@ void Tape::backward(const Var& loss, KeepTape keep) {
 
 void Tape::backward(const Var& y, const Tensor& dy, KeepTape keep) {
   check(y.slot_ != nullptr, "backward: nothing behind this value requires a gradient");
-  check(y.slot_->tape == id_, "backward: this value was not recorded on this tape (or the tape has been used up)");
-  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: the gradient has shape ", dy.shape(), " ",
-        dy.dtype(), ", the value ", y.shape(), " ", y.dtype());
+  check(y.slot_->tape == id_,
+        "backward: this value was not recorded on this tape (or the tape has been used up)");
+  check(dy.shape() == y.shape() && dy.dtype() == y.dtype(), "backward: the gradient has shape ", dy.shape(),
+        " ", dy.dtype(), ", the value ", y.shape(), " ", y.dtype());
   y.slot_->gradient = dy.clone();
   TapeObserver* observer = TapeObserver::current();
   for (size_t i = nodes_.size(); i-- > 0;) {
@@ -59,13 +61,15 @@ void Tape::backward(const Var& y, const Tensor& dy, KeepTape keep) {
   if (keep == KeepTape::no) id_ = next_tape_id++;  // what was recorded so far belongs to no tape any more
 }
 
-void Tape::add(const char* name, const std::vector<Var>& inputs, std::vector<Var>& outputs, Backward backward) {
+void Tape::add(const char* name, const std::vector<Var>& inputs, std::vector<Var>& outputs,
+               Backward backward) {
   std::vector<std::shared_ptr<GradientSlot>> slots;
   bool needed = false;
   for (const Var& input : inputs) {
     const auto& slot = input.slot();
     check(!slot || slot->tape == 0 || slot->tape == id_, name,
-          ": an input was computed on another tape, or on one whose backward has already run; compute it again, or "
+          ": an input was computed on another tape, or on one whose backward has already run; compute it "
+          "again, or "
           "detach it");
     slots.push_back(slot);
     needed = needed || slot;

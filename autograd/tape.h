@@ -24,7 +24,8 @@ namespace ld {
 /// What a backward closure gets: the gradients of its outputs and the slots of its inputs.
 class Gradients {
  public:
-  Gradients(std::span<const std::shared_ptr<GradientSlot>> inputs, std::span<const std::shared_ptr<GradientSlot>> outputs)
+  Gradients(std::span<const std::shared_ptr<GradientSlot>> inputs,
+            std::span<const std::shared_ptr<GradientSlot>> outputs)
       : inputs_(inputs), outputs_(outputs) {}
 
   /// Gradient of output i, or null if nothing has reached it (only possible with several outputs).
@@ -62,7 +63,7 @@ enum class KeepTape : bool { no, yes };
 
 class Tape {
  public:
-  Tape();   // becomes this thread's current tape; the previous one returns when this one goes
+  Tape();  // becomes this thread's current tape; the previous one returns when this one goes
   ~Tape();
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
@@ -98,8 +99,8 @@ class NoGradient {
   Tape* paused_;
 };
 
-/// Called by every op with its outputs computed: returns them as Vars, on the current tape if there is one and
-/// an input needs a gradient, as constants otherwise.
+/// Called by every op with its outputs computed: returns them as Vars, on the current tape if there is one
+/// and an input needs a gradient, as constants otherwise.
 std::vector<Var> record(const char* name, const std::vector<Var>& inputs, const std::vector<Tensor>& outputs,
                         Backward backward);
 /// The usual case of one output.

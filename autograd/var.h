@@ -17,9 +17,9 @@ namespace ld {
 struct GradientSlot {
   Shape shape;
   DType dtype;
-  std::string name;      // of a leaf: "blocks.0.attention.qkv.weight"
-  uint64_t tape = 0;     // the tape that made it; 0 for a leaf
-  Tensor gradient;       // none until the first contribution
+  std::string name;   // of a leaf: "blocks.0.attention.qkv.weight"
+  uint64_t tape = 0;  // the tape that made it; 0 for a leaf
+  Tensor gradient;    // none until the first contribution
 
   /// Memory to add this gradient's contributions into, each element exactly once; allocated here if new.
   template <class T>
@@ -46,7 +46,8 @@ class Var {
  public:
   Var() = default;
   /// A constant: nothing behind it, no gradient.
-  Var(Tensor value) : value_(std::move(value)) {}  // NOLINT: constants may be given wherever a Var is expected
+  Var(Tensor value)
+      : value_(std::move(value)) {}  // NOLINT: constants may be given wherever a Var is expected
   /// A leaf whose gradient accumulates over every backward pass until zero_gradient().
   static Var leaf(Tensor value, std::string name = "");
 
@@ -59,7 +60,9 @@ class Var {
   bool requires_gradient() const { return slot_ != nullptr; }
   /// The accumulated gradient; an empty Tensor if nothing has reached this Var.
   Tensor gradient() const { return slot_ ? slot_->gradient : Tensor(); }
-  void zero_gradient() { if (slot_) slot_->gradient = Tensor(); }
+  void zero_gradient() {
+    if (slot_) slot_->gradient = Tensor();
+  }
 
   const std::shared_ptr<GradientSlot>& slot() const { return slot_; }
 

@@ -1,5 +1,8 @@
 // Element types. Kernels are templates over float, double and bfloat16 and sum in acc_t<T>, so the code that
-// gradcheck proves in float64 is the code that trains.
+// gradcheck proves in float64 is the code that trains. What that means for bfloat16: every tensor that passes
+// between ops (inputs, outputs, gradients, what is saved of them) is stored in bfloat16, every number in
+// between is a float, and a single number that measures a whole tensor (a sum, a mean, a loss, a penalty) is
+// a float32 tensor, because the next thing done with it is adding it to others like it.
 #pragma once
 
 #include <bit>
@@ -88,8 +91,10 @@ void dispatch_float(const char* op, DType dtype, F f) {
       return f(float{});
     case DType::float64:
       return f(double{});
+    case DType::bfloat16:
+      return f(bfloat16{});
     default:
-      fail(op, ": dtype ", dtype, " is not supported, expected float32 or float64");
+      fail(op, ": dtype ", dtype, " is not supported, expected bfloat16, float32 or float64");
   }
 }
 

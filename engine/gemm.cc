@@ -1,9 +1,13 @@
 #include "engine/gemm.h"
 
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
 #if defined(ENGINE_CPU)
 #include <oneapi/dnnl/dnnl.h>
+
+#include "engine/gemm_bfloat16.h"
 #elif defined(ENGINE_CUDA)
 #include <cublas_v2.h>
 
@@ -14,62 +18,68 @@ namespace ld {
 namespace {
 
 // The naive product, row by row of c. What every library call is tested against.
-template <class T>
-[[maybe_unused]] void gemm_loop(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t ldc,
-                                bool store) {
+template <class T, class Out>
+[[maybe_unused]] void gemm_loop(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c,
+                                int64_t ldc) {
+  using A = acc_t<T>;
   int64_t a_row = a.transpose == Transpose::yes ? 1 : a.ld, a_col = a.transpose == Transpose::yes ? a.ld : 1;
   int64_t b_row = b.transpose == Transpose::yes ? 1 : b.ld, b_col = b.transpose == Transpose::yes ? b.ld : 1;
 #pragma omp parallel for schedule(static) if (m * n * k > 65536)
   for (int64_t i = 0; i < m; ++i) {
-    T* row = c + i * ldc;
-    if (store) std::fill(row, row + n, T(0));
+    std::vector<A> sums(static_cast<size_t>(n), A(0));
     for (int64_t p = 0; p < k; ++p) {
-      T factor = a.data[i * a_row + p * a_col];
+      const A factor = static_cast<A>(a.data[i * a_row + p * a_col]);
       const T* b_line = b.data + p * b_row;
-      for (int64_t j = 0; j < n; ++j) row[j] += factor * b_line[j * b_col];
+      for (int64_t j = 0; j < n; ++j)
+        sums[static_cast<size_t>(j)] += factor * static_cast<A>(b_line[j * b_col]);
     }
+    for (int64_t j = 0; j < n; ++j) c.add(i * ldc + j, sums[static_cast<size_t>(j)]);
   }
 }
 
 #if defined(ENGINE_CPU)
 
-void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, float* c, int64_t ldc,
-              bool store) {
-  if (k == 0) return gemm_loop(m, n, k, a, b, c, ldc, store);  // oneDNN would leave c as it is
+void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Accumulator<float> c,
+              int64_t ldc) {
   char ta = a.transpose == Transpose::yes ? 'T' : 'N', tb = b.transpose == Transpose::yes ? 'T' : 'N';
-  auto status = dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, store ? 0.0f : 1.0f, c, ldc);
+  auto status =
+      dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, c.empty ? 0.0f : 1.0f, c.data, ldc);
   check(status == dnnl_success, "gemm: oneDNN refused (", m, ", ", n, ", ", k, ") with status ", status);
 }
-void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<double> a, Matrix<double> b, double* c, int64_t ldc,
-              bool store) {
-  gemm_loop(m, n, k, a, b, c, ldc, store);
-}
 
-#elif defined(ENGINE_CUDA)
+#endif
+
+#if defined(ENGINE_CUDA)
 
 cublasHandle_t cublas() {
   static cublasHandle_t handle = [] {
     cublasHandle_t h;
     check(cublasCreate(&h) == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS could not start");
+    // Without this cuBLAS may round partial sums of bfloat16 products to bfloat16.
+    check(cublasSetMathMode(h, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) == CUBLAS_STATUS_SUCCESS,
+          "gemm: cuBLAS refused the math mode");
     check(cublasSetStream(h, engine_stream()) == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS refused the stream");
     return h;
   }();
   return handle;
 }
 
-// cuBLAS is column-major: the row-major product C = A·B is computed as Cᵀ = Bᵀ·Aᵀ by swapping the operands.
 template <class T>
-void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t ldc, bool store,
+constexpr cudaDataType_t cuda_type = std::is_same_v<T, double>  ? CUDA_R_64F
+                                     : std::is_same_v<T, float> ? CUDA_R_32F
+                                                                : CUDA_R_16BF;
+
+// cuBLAS is column-major: the row-major product C = A·B is computed as Cᵀ = Bᵀ·Aᵀ by swapping the operands.
+template <class T, class Out>
+void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c, int64_t ldc,
                  int64_t batch, int64_t stride_c) {
   auto op = [](Transpose t) { return t == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  constexpr bool is_double = std::is_same_v<T, double>;
-  constexpr auto type = is_double ? CUDA_R_64F : CUDA_R_32F;
-  constexpr auto compute = is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
-  T one = 1, beta = store ? T(0) : T(1);
+  constexpr auto compute = std::is_same_v<T, double> ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
+  const acc_t<T> one = 1, beta = c.empty ? acc_t<T>(0) : acc_t<T>(1);
   auto status = cublasGemmStridedBatchedEx(
       cublas(), op(b.transpose), op(a.transpose), static_cast<int>(n), static_cast<int>(m),
-      static_cast<int>(k), &one, b.data, type, static_cast<int>(b.ld), b.stride, a.data, type,
-      static_cast<int>(a.ld), a.stride, &beta, c, type, static_cast<int>(ldc), stride_c,
+      static_cast<int>(k), &one, b.data, cuda_type<T>, static_cast<int>(b.ld), b.stride, a.data, cuda_type<T>,
+      static_cast<int>(a.ld), a.stride, &beta, c.data, cuda_type<Out>, static_cast<int>(ldc), stride_c,
       static_cast<int>(batch), compute, CUBLAS_GEMM_DEFAULT);
   check(status == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS refused (", m, ", ", n, ", ", k, ") x ", batch, ": ",
         cublasGetStatusString(status));
@@ -77,31 +87,50 @@ void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c
 
 #endif
 
+// A product of nothing: C stays, or becomes zero. No library needs to be asked, and not all of them would
+// answer.
+template <class Out>
+void gemm_of_nothing(int64_t m, int64_t n, Accumulator<Out> c, int64_t ldc, int64_t batch, int64_t stride_c) {
+  if (!c.empty) return;
+  for (int64_t i = 0; i < batch * m; ++i)
+    fill_bytes(c.data + i / m * stride_c + i % m * ldc, 0, static_cast<size_t>(n) * sizeof(Out));
+}
+
 }  // namespace
 
-template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc,
+template <class T, class Out>
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c, int64_t ldc,
           int64_t batch, int64_t stride_c) {
   if (m == 0 || n == 0 || batch == 0) return;
+  if (k == 0) return gemm_of_nothing(m, n, c, ldc, batch, stride_c);
 #if defined(ENGINE_CUDA)
-  gemm_cublas(m, n, k, a, b, c.data, ldc, c.empty, batch, stride_c);
+  gemm_cublas(m, n, k, a, b, c, ldc, batch, stride_c);
 #else
+#if defined(ENGINE_CPU)
+  if constexpr (std::is_same_v<T, bfloat16>) return gemm_bfloat16(m, n, k, a, b, c, ldc, batch, stride_c);
+#endif
   for (int64_t i = 0; i < batch; ++i) {
     Matrix<T> ai = a, bi = b;
     ai.data += i * a.stride;
     bi.data += i * b.stride;
+    const Accumulator<Out> ci{c.data + i * stride_c, c.empty};
 #if defined(ENGINE_CPU)
-    gemm_one(m, n, k, ai, bi, c.data + i * stride_c, ldc, c.empty);
-#else
-    gemm_loop(m, n, k, ai, bi, c.data + i * stride_c, ldc, c.empty);
+    if constexpr (std::is_same_v<T, float>)
+      gemm_one(m, n, k, ai, bi, ci, ldc);
+    else
 #endif
+      gemm_loop(m, n, k, ai, bi, ci, ldc);
   }
 #endif
 }
 
-template void gemm<float>(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, Accumulator<float>,
-                          int64_t, int64_t, int64_t);
-template void gemm<double>(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, Accumulator<double>,
-                           int64_t, int64_t, int64_t);
+#define LD_GEMM(T, Out)                                                                                  \
+  template void gemm<T, Out>(int64_t, int64_t, int64_t, Matrix<T>, Matrix<T>, Accumulator<Out>, int64_t, \
+                             int64_t, int64_t);
+LD_GEMM(float, float)
+LD_GEMM(double, double)
+LD_GEMM(bfloat16, bfloat16)
+LD_GEMM(bfloat16, float)
+#undef LD_GEMM
 
 }  // namespace ld

@@ -1,6 +1,8 @@
 // Matrix products: C = A·B or C += A·B, row-major, either operand transposed, one or many at a time.
-// float32 on the CPU is oneDNN (the fastest CPU library measured at these shapes), on CUDA cuBLAS; float64
-// serves gradient checks and is a plain loop on the CPU; the emulated device uses that loop for every type.
+// On the CPU float32 and bfloat16 are oneDNN (the fastest CPU library measured at these shapes), on CUDA all
+// is cuBLAS; float64 serves gradient checks and is a plain loop on the CPU; the emulated device uses that
+// loop for every type. Products of bfloat16 numbers are summed in float32 everywhere and rounded once, when C
+// is written; C may also be float32, for sums that go on.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +24,9 @@ struct Matrix {
 };
 
 /// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added
-/// to.
-template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<T> c, int64_t ldc,
+/// to. Out is T, or acc_t<T>: gemm<bfloat16, float>.
+template <class T, class Out = T>
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c, int64_t ldc,
           int64_t batch = 1, int64_t stride_c = 0);
 
 }  // namespace ld

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <vector>
 
 namespace ld {
 
@@ -88,18 +90,30 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 }
 
 /// table (V, cols) += rows of x (rows, cols) at index (rows); the table's memory must hold values already.
+/// The rows of one index are summed first, in their order, and added to the table once: in bfloat16 a
+/// frequent index would otherwise stop growing after 256 equal contributions.
 template <class T>
 void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
-  // Threads share the columns, not the rows: each table element is then added to in row order by one thread.
+  std::vector<int64_t> order(static_cast<size_t>(rows));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::stable_sort(order.begin(), order.end(), [=](int64_t a, int64_t b) { return index[a] < index[b]; });
+  // Threads share the columns, not the rows: each table element is then added to by one thread.
   constexpr int64_t slice = 16;
   int64_t slices = (cols + slice - 1) / slice;
 #pragma omp parallel for schedule(static) if (rows * cols > cpu_serial)
-  for (int64_t s = 0; s < slices; ++s)
-    for (int64_t r = 0; r < rows; ++r) {
-      T* to = table + index[r] * cols;
-      for (int64_t c = s * slice; c < std::min(cols, (s + 1) * slice); ++c)
-        to[c] = static_cast<T>(static_cast<acc_t<T>>(to[c]) + static_cast<acc_t<T>>(x[r * cols + c]));
+  for (int64_t s = 0; s < slices; ++s) {
+    const int64_t begin = s * slice, width = std::min(cols - begin, slice);
+    for (size_t next = 0; next < order.size();) {
+      const int32_t row = index[order[next]];
+      acc_t<T> sum[slice] = {};
+      for (; next < order.size() && index[order[next]] == row; ++next) {
+        const T* from = x + order[next] * cols + begin;
+        for (int64_t c = 0; c < width; ++c) sum[c] += static_cast<acc_t<T>>(from[c]);
+      }
+      T* to = table + row * cols + begin;
+      for (int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(static_cast<acc_t<T>>(to[c]) + sum[c]);
     }
+  }
 }
 
 }  // namespace ld

@@ -119,22 +119,31 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 }
 
 /// table (V, cols) += rows of x (rows, cols) at index (rows). No atomics: the warp of the first row with a
-/// given index adds all rows of that index, in order. The search reads rows² / 2 indices, all from cache.
+/// given index sums all rows of that index, in order, and adds the sum to the table once (in bfloat16 a
+/// frequent index would otherwise stop growing). The search reads rows² / 2 indices, all from cache.
 template <class T>
 void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
+  constexpr int64_t held = 8;  // columns summed by one thread: the indices are read once for 256 columns
   for_each_row(rows, rows, [=] KERNEL(int64_t r, auto row) {
     int32_t mine = index[r];
     int64_t earlier = row.sum([=](int64_t j) -> int64_t { return j < r && index[j] == mine; });
     if (earlier > 0) return;  // the same for the whole warp
-    auto columns = row;
-    columns.cols = cols;
-    for (int64_t j = r; j < rows; ++j) {
-      if (index[j] != mine) continue;
-      columns.each([=](int64_t c) {
-        T& to = table[mine * cols + c];
-        to = static_cast<T>(static_cast<acc_t<T>>(to) + static_cast<acc_t<T>>(x[j * cols + c]));
-      });
-    }
+    auto threads = row;
+    threads.cols = (cols + held - 1) / held;
+    threads.each([=](int64_t u) {
+      const int64_t begin = u * held;
+      acc_t<T> sum[held] = {};
+      for (int64_t j = r; j < rows; ++j) {
+        if (index[j] != mine) continue;
+        for (int64_t c = 0; c < held; ++c)
+          if (begin + c < cols) sum[c] += static_cast<acc_t<T>>(x[j * cols + begin + c]);
+      }
+      for (int64_t c = 0; c < held; ++c)
+        if (begin + c < cols) {
+          T& to = table[mine * cols + begin + c];
+          to = static_cast<T>(static_cast<acc_t<T>>(to) + sum[c]);
+        }
+    });
   });
 }
 

@@ -1,7 +1,7 @@
-// Attention on the CPU: one thread per (sample, head), blocks of query rows against vectors of keys. All inner
-// loops are over SIMD vectors held in registers (GCC's vector extension: any width compiles on any processor).
-// A (sample, head) works in its own small buffers: keys and values transposed or padded to whole vectors, and
-// one block of rows of P. Everything stays in the second-level cache.
+// Attention on the CPU: one thread per (sample, head), blocks of query rows against vectors of keys. All
+// inner loops are over SIMD vectors held in registers (GCC's vector extension: any width compiles on any
+// processor). A (sample, head) works in its own small buffers: keys and values transposed or padded to whole
+// vectors, and one block of rows of P. Everything stays in the second-level cache.
 #pragma once
 
 #include <cmath>
@@ -15,7 +15,8 @@
 namespace ld {
 namespace attention_cpu {
 
-inline constexpr int64_t block_rows = 8;  // query rows worked on together: enough sums to hide a product's latency
+inline constexpr int64_t block_rows =
+    8;  // query rows worked on together: enough sums to hide a product's latency
 
 template <class T>
 struct Vector {
@@ -26,12 +27,18 @@ template <class T>
 using vector_t = typename Vector<T>::type;
 
 template <class T>
-vector_t<T>& vector_at(T* p) { return *reinterpret_cast<vector_t<T>*>(p); }
+vector_t<T>& vector_at(T* p) {
+  return *reinterpret_cast<vector_t<T>*>(p);
+}
 template <class T>
-const vector_t<T>& vector_at(const T* p) { return *reinterpret_cast<const vector_t<T>*>(p); }
+const vector_t<T>& vector_at(const T* p) {
+  return *reinterpret_cast<const vector_t<T>*>(p);
+}
 
 template <class T>
-int64_t padded(int64_t n) { return (n + Vector<T>::size - 1) / Vector<T>::size * Vector<T>::size; }
+int64_t padded(int64_t n) {
+  return (n + Vector<T>::size - 1) / Vector<T>::size * Vector<T>::size;
+}
 
 /// s[r][j] = Σ_d rows[r][d] · columns[d][j] for j < n: `block_rows` rows against n (padded) columns.
 template <class T>
@@ -81,34 +88,45 @@ void transposed_times_rows(T* out, const T* p, const T* rows, int64_t n, int64_t
 template <class T>
 struct Head {
   int64_t T_, D, Dp, Tp;
-  std::vector<T> q, k, v;                // (T rounded up to whole blocks, Dp), zero-padded; q times 1/√D
-  std::vector<T> k_columns, v_columns;   // (D, Tp)
-  std::vector<T> p, dp;                  // (block_rows, Tp)
+  std::vector<T> q, k, v;               // (T rounded up to whole blocks, Dp), zero-padded; q times 1/√D
+  std::vector<T> k_columns, v_columns;  // (D, Tp)
+  std::vector<T> p, dp;                 // (block_rows, Tp)
 
-  explicit Head(const AttentionSizes& s) : T_(s.T), D(s.D), Dp(padded<T>(s.D)), Tp(padded<T>(s.T + block_rows)) {
+  explicit Head(const AttentionSizes& s)
+      : T_(s.T), D(s.D), Dp(padded<T>(s.D)), Tp(padded<T>(s.T + block_rows)) {
     for (auto* m : {&q, &k, &v}) m->assign(static_cast<size_t>(Tp * Dp), T(0));
     for (auto* m : {&k_columns, &v_columns}) m->assign(static_cast<size_t>(D * Tp), T(0));
     for (auto* m : {&p, &dp}) m->assign(static_cast<size_t>(block_rows * Tp), T(0));
   }
 
-  void load(const T* qkv, const AttentionSizes& s, int64_t b, int64_t h) {
+  template <class S>
+  void load(const S* qkv, const AttentionSizes& s, int64_t b, int64_t h) {
     const T factor = T(1) / std::sqrt(static_cast<T>(D));
     for (int64_t t = 0; t < T_; ++t) {
-      const T *from = qkv + s.qkv(b, t, h), *kt = from + s.C(), *vt = kt + s.C();
+      const S *from = qkv + s.qkv(b, t, h), *kt = from + s.C(), *vt = kt + s.C();
       for (int64_t d = 0; d < D; ++d) {
-        q[t * Dp + d] = from[d] * factor;
-        k[t * Dp + d] = k_columns[d * Tp + t] = kt[d];
-        v[t * Dp + d] = v_columns[d * Tp + t] = vt[d];
+        q[t * Dp + d] = static_cast<T>(from[d]) * factor;
+        k[t * Dp + d] = k_columns[d * Tp + t] = static_cast<T>(kt[d]);
+        v[t * Dp + d] = v_columns[d * Tp + t] = static_cast<T>(vt[d]);
       }
     }
   }
 };
 
 template <class T>
-void zero(std::vector<T>& v) { std::fill(v.begin(), v.end(), T(0)); }
+void zero(std::vector<T>& v) {
+  std::fill(v.begin(), v.end(), T(0));
+}
 
-template <class T>
-void head_forward(T* y, T* log_sum, Head<T>& head, const AttentionSizes& s, int64_t b, int64_t h, std::vector<T>& out) {
+/// Copies a row between a head's buffers (T) and a tensor in memory (S).
+template <class To, class From>
+void convert_row(To* to, const From* from, int64_t n) {
+  for (int64_t d = 0; d < n; ++d) to[d] = static_cast<To>(from[d]);
+}
+
+template <class T, class S>
+void head_forward(S* y, T* log_sum, Head<T>& head, const AttentionSizes& s, int64_t b, int64_t h,
+                  std::vector<T>& out) {
   const int64_t Dp = head.Dp, Tp = head.Tp;
   for (int64_t i0 = 0; i0 < s.T; i0 += block_rows) {
     const int64_t rows = std::min(block_rows, s.T - i0), n = i0 + rows;
@@ -116,7 +134,8 @@ void head_forward(T* y, T* log_sum, Head<T>& head, const AttentionSizes& s, int6
     for (int64_t r = 0; r < rows; ++r) {
       T* p = &head.p[r * Tp];
       const int64_t i = i0 + r, visible = i + 1, whole = padded<T>(visible);
-      std::fill(p + visible, p + std::max(n, whole), -std::numeric_limits<T>::infinity());  // e^−∞ = 0: causal
+      std::fill(p + visible, p + std::max(n, whole),
+                -std::numeric_limits<T>::infinity());  // e^−∞ = 0: causal
       T largest = p[0];
 #pragma omp simd reduction(max : largest)
       for (int64_t j = 0; j < whole; ++j) largest = p[j] > largest ? p[j] : largest;
@@ -140,7 +159,7 @@ void head_forward(T* y, T* log_sum, Head<T>& head, const AttentionSizes& s, int6
     for (int64_t r = rows; r < block_rows; ++r) std::fill_n(&head.p[r * Tp], n, T(0));
     zero(out);
     times_rows(out.data(), head.p.data(), head.v.data(), n, Dp, Tp);
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(&out[r * Dp], s.D, y + s.out(b, i0 + r, h));
+    for (int64_t r = 0; r < rows; ++r) convert_row(y + s.out(b, i0 + r, h), &out[r * Dp], s.D);
   }
 }
 
@@ -155,15 +174,15 @@ struct HeadGradient {
   }
 };
 
-template <class T>
-void head_backward(HeadGradient<T>& g, Head<T>& head, const T* dy, const T* y, const T* log_sum,
+template <class T, class S>
+void head_backward(HeadGradient<T>& g, Head<T>& head, const S* dy, const S* y, const T* log_sum,
                    const AttentionSizes& s, int64_t b, int64_t h) {
   const int64_t Dp = head.Dp, Tp = head.Tp;
   for (auto* m : {&g.dq, &g.dk, &g.dv}) zero(*m);
   for (int64_t i0 = 0; i0 < s.T; i0 += block_rows) {
     const int64_t rows = std::min(block_rows, s.T - i0), n = i0 + rows;
     zero(g.dy);
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(dy + s.out(b, i0 + r, h), s.D, &g.dy[r * Dp]);
+    for (int64_t r = 0; r < rows; ++r) convert_row(&g.dy[r * Dp], dy + s.out(b, i0 + r, h), s.D);
     times_columns(head.p.data(), &head.q[i0 * Dp], head.k_columns.data(), n, s.D, Dp, Tp);
     times_columns(head.dp.data(), g.dy.data(), head.v_columns.data(), n, s.D, Dp, Tp);
     for (int64_t r = 0; r < block_rows; ++r) {
@@ -172,7 +191,7 @@ void head_backward(HeadGradient<T>& g, Head<T>& head, const T* dy, const T* y, c
       std::fill(p + visible, p + std::max(n, whole), -std::numeric_limits<T>::infinity());
       if (visible > 0) {
         T delta = 0;
-        for (int64_t d = 0; d < s.D; ++d) delta += g.dy[r * Dp + d] * y[s.out(b, i, h) + d];
+        for (int64_t d = 0; d < s.D; ++d) delta += g.dy[r * Dp + d] * static_cast<T>(y[s.out(b, i, h) + d]);
         const T log_total = log_sum[s.row(b, i, h)];
         if (s.dropout_rate == 0) {
 #pragma omp simd
@@ -200,13 +219,14 @@ void head_backward(HeadGradient<T>& g, Head<T>& head, const T* dy, const T* y, c
 
 }  // namespace attention_cpu
 
-template <class T>
-void attention_forward(T* y, T* log_sum, const T* qkv, const AttentionSizes& s) {
+// S is what the tensors hold; the work is done in its accumulation type.
+template <class S>
+void attention_forward(S* y, acc_t<S>* log_sum, const S* qkv, const AttentionSizes& s) {
   using namespace attention_cpu;
 #pragma omp parallel
   {
-    Head<T> head(s);
-    std::vector<T> out(static_cast<size_t>(block_rows * head.Dp));
+    Head<acc_t<S>> head(s);
+    std::vector<acc_t<S>> out(static_cast<size_t>(block_rows * head.Dp));
 #pragma omp for schedule(static)
     for (int64_t bh = 0; bh < s.B * s.H; ++bh) {
       head.load(qkv, s, bh / s.H, bh % s.H);
@@ -215,9 +235,10 @@ void attention_forward(T* y, T* log_sum, const T* qkv, const AttentionSizes& s) 
   }
 }
 
-template <class T>
-void attention_backward(Accumulator<T> dqkv, const T* dy, const T* y, const T* log_sum, const T* qkv,
+template <class S>
+void attention_backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_t<S>* log_sum, const S* qkv,
                         const AttentionSizes& s) {
+  using T = acc_t<S>;
   using namespace attention_cpu;
 #pragma omp parallel
   {

@@ -10,5 +10,6 @@ namespace ld {
 Var add(const Var& a, const Var& b);       // a + b    da += dy       db += dy
 Var sub(const Var& a, const Var& b);       // a − b    da += dy       db += −dy
 Var multiply(const Var& a, const Var& b);  // a ⊙ b    da += dy ⊙ b   db += dy ⊙ a
+Var div(const Var& a, const Var& b);       // a / b    da += dy / b   db += −dy ⊙ a / b²
 
 }  // namespace ld

@@ -12,13 +12,14 @@ constexpr int64_t rows_per_chunk = 400;  // fewer re-read the weight gradient to
 constexpr int64_t rows_per_chunk = 2048;
 #endif
 
-// Per row the loss (not yet divided by the count), and in place of the logits their gradient if wanted.
+// Per row the loss (not yet divided by the count), and the gradient of the logits unless it is null; it may
+// take the place of the logits.
 template <class T>
-void cross_entropy_rows(T* logits, acc_t<T>* losses, acc_t<T>* mistakes, const int32_t* targets,
-                        const acc_t<T>* inverse_count, bool gradient, int64_t rows, int64_t V) {
+void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const T* logits,
+                        const int32_t* targets, const acc_t<T>* inverse_count, int64_t rows, int64_t V) {
   using A = acc_t<T>;
   for_each_row(rows, V, [=] KERNEL(int64_t r, auto row) {
-    T* l = logits + r * V;
+    const T* l = logits + r * V;
     const int32_t target = targets[r];
     const bool counted = target >= 0;
     const A of_target = counted ? static_cast<A>(l[target]) : A(0);
@@ -26,16 +27,17 @@ void cross_entropy_rows(T* logits, acc_t<T>* losses, acc_t<T>* mistakes, const i
     const A total = row.sum([=](int64_t j) { return math::exp(static_cast<A>(l[j]) - largest); });
     if (mistakes) {
       // The prediction is the first of the largest logits.
-      const A before = row.sum([=](int64_t j) { return static_cast<A>(l[j]) >= of_target && j < target ? A(1) : A(0); });
+      const A before =
+          row.sum([=](int64_t j) { return static_cast<A>(l[j]) >= of_target && j < target ? A(1) : A(0); });
       row.once([=] { mistakes[r] = counted && (of_target < largest || before > A(0)) ? A(1) : A(0); });
     }
-    row.once([=] { losses[r] = counted ? math::log(total) + largest - of_target : A(0); });
+    row.once([=] { losses[r] = counted ? math::log(total) + (largest - of_target) : A(0); });
     if (gradient) {
       const A factor = counted ? inverse_count[0] : A(0);
       const A scale = factor / total;
       row.each([=](int64_t j) {
         A p = scale * math::exp(static_cast<A>(l[j]) - largest);
-        l[j] = static_cast<T>(j == target ? p - factor : p);
+        gradient[r * V + j] = static_cast<T>(j == target ? p - factor : p);
       });
     }
   });
@@ -47,64 +49,125 @@ void inverse_of_count(A* inverse, const int32_t* targets, int64_t n) {
   for_each(1, [=] KERNEL(int64_t) { inverse[0] = A(1) / inverse[0]; });
 }
 
-template <class T>
-void mean_of_rows(T* out, const acc_t<T>* values, const acc_t<T>* inverse_count, int64_t n) {
-  reduce_sum<T>(out, n, acc_t<T>(1), [=] KERNEL(int64_t i) { return values[i] * inverse_count[0]; });
+template <class A>
+void mean_of_rows(A* out, const A* values, const A* inverse_count, int64_t n) {
+  reduce_sum<A>(out, n, A(1), [=] KERNEL(int64_t i) { return values[i] * inverse_count[0]; });
 }
 
-template <class T>
-void scaled_add(Accumulator<T> out, const T* in, const T* factor, int64_t n) {
-  using A = acc_t<T>;
-  for_each(n, [=] KERNEL(int64_t i) { out.add(i, static_cast<A>(factor[0]) * static_cast<A>(in[i])); });
+template <class T, class In>
+void scaled_add(Accumulator<T> out, const In* in, const acc_t<T>* factor, int64_t n) {
+  for_each(n, [=] KERNEL(int64_t i) { out.add(i, factor[0] * static_cast<acc_t<T>>(in[i])); });
 }
+
+void check_targets(const char* op, const Tensor& targets, int64_t N, int64_t V, const Shape& shape) {
+  check(targets.dtype() == DType::int32 && targets.elements() == N, op, ": targets are ", targets.dtype(),
+        " ", targets.shape(), ", expected ", N, " int32, one for each row of ", shape);
+#ifndef ENGINE_CUDA  // on a GPU the data loader has checked them: reading them here would mean waiting
+  for (int64_t i = 0; i < N; ++i)
+    check(targets.data<int32_t>()[i] < V, op, ": target ", targets.data<int32_t>()[i], " at place ", i,
+          " is not below the vocabulary size ", V);
+#else
+  (void)V;
+#endif
+}
+
+/// Room for what is known of each row, and the means over the counted ones. A is the accumulation type.
+template <class A>
+class RowResults {
+ public:
+  RowResults(const Tensor& targets, bool count_mistakes)
+      : n_(targets.elements()),
+        inverse_count_(Shape{}, dtype_of<A>()),
+        losses_({n_}, dtype_of<A>()),
+        mistakes_(count_mistakes ? Tensor({n_}, dtype_of<A>()) : Tensor()) {
+    inverse_of_count(inverse_count_.data<A>(), targets.data<int32_t>(), n_);
+  }
+  A* losses(int64_t row) const { return losses_.data<A>() + row; }
+  A* mistakes(int64_t row) const { return mistakes_ ? mistakes_.data<A>() + row : nullptr; }
+  const A* inverse_count() const { return inverse_count_.data<A>(); }
+  void mean_loss(const Tensor& out) const { mean_of_rows(out.data<A>(), losses(0), inverse_count(), n_); }
+  void mean_mistakes(const Tensor& out) const {
+    mean_of_rows(out.data<A>(), mistakes(0), inverse_count(), n_);
+  }
+
+ private:
+  int64_t n_;
+  Tensor inverse_count_, losses_, mistakes_;
+};
 
 }  // namespace
 
-CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor& targets, CountMistakes count) {
-  check_same_dtype("cross_entropy", x, weight);
-  check(weight.shape().rank() == 2 && x.shape().rank() >= 1 && x.size(-1) == weight.size(1), "cross_entropy: x has shape ",
-        x.shape(), ", weight ", weight.shape(), ", expected (…, C) and (V, C)");
-  const int64_t V = weight.size(0), C = weight.size(1), N = rows_of(x.value());
-  check(targets.dtype() == DType::int32 && targets.elements() == N, "cross_entropy: targets are ", targets.dtype(), " ",
-        targets.shape(), ", expected ", N, " int32, one for each row of x ", x.shape());
-#ifndef ENGINE_CUDA  // on a GPU the data loader has checked them: reading them here would mean waiting
-  for (int64_t i = 0; i < N; ++i)
-    check(targets.data<int32_t>()[i] < V, "cross_entropy: target ", targets.data<int32_t>()[i], " at place ", i,
-          " is not below the vocabulary size ", V);
-#endif
-  const bool tape = Tape::current() != nullptr;
-  Tensor loss(Shape{}, x.dtype()), mistakes, dx, dw;
-  if (tape && x.requires_gradient()) dx = Tensor::like(x.value());
-  if (tape && weight.requires_gradient()) dw = Tensor::like(weight.value());
-  if (count == CountMistakes::yes) mistakes = Tensor(Shape{}, x.dtype());
-
-  dispatch_float("cross_entropy", x.dtype(), [&](auto t) {
+CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistakes count) {
+  check(logits.shape().rank() >= 1 && logits.size(-1) > 0, "cross_entropy: logits have shape ",
+        logits.shape(), ", expected (…, V) with V > 0");
+  const int64_t V = logits.size(-1), N = rows_of(logits.value());
+  check_targets("cross_entropy", targets, N, V, logits.shape());
+  Tensor loss, mistakes, dlogits;
+  const DType dtype = logits.dtype();
+  dispatch_float("cross_entropy", dtype, [&](auto t) {
     using T = decltype(t);
     using A = acc_t<T>;
+    loss = Tensor(Shape{}, dtype_of<A>());
+    if (count == CountMistakes::yes) mistakes = Tensor(Shape{}, dtype_of<A>());
+    if (Tape::current() && logits.requires_gradient()) dlogits = Tensor::like(logits.value());
+    MemoryScope scope(MemoryUse::workspace);
+    RowResults<A> rows(targets, count == CountMistakes::yes);
+    cross_entropy_rows(rows.losses(0), rows.mistakes(0), dlogits ? dlogits.data<T>() : nullptr,
+                       static_cast<const T*>(logits.value().data<T>()), targets.data<int32_t>(),
+                       rows.inverse_count(), N, V);
+    rows.mean_loss(loss);
+    if (mistakes) rows.mean_mistakes(mistakes);
+  });
+  Var result = record("cross_entropy", {logits}, loss, [=](const Gradients& g) {
+    dispatch_float("cross_entropy", dtype, [&](auto t) {
+      using T = decltype(t);
+      scaled_add(g.dx<T>(0), dlogits.data<T>(), g.dy<acc_t<T>>(), dlogits.elements());
+    });
+  });
+  return {result, mistakes};
+}
+
+CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor& targets,
+                                  CountMistakes count) {
+  check_same_dtype("cross_entropy", x, weight);
+  check(weight.shape().rank() == 2 && x.shape().rank() >= 1 && x.size(-1) == weight.size(1),
+        "cross_entropy: x has shape ", x.shape(), ", weight ", weight.shape(),
+        ", expected (…, C) and (V, C)");
+  const int64_t V = weight.size(0), C = weight.size(1), N = rows_of(x.value());
+  check_targets("cross_entropy", targets, N, V, x.shape());
+  const bool tape = Tape::current() != nullptr;
+  const DType dtype = x.dtype();
+  Tensor loss, mistakes, dx, dw;
+  dispatch_float("cross_entropy", dtype, [&](auto t) {
+    using T = decltype(t);
+    using A = acc_t<T>;
+    loss = Tensor(Shape{}, dtype_of<A>());
+    if (count == CountMistakes::yes) mistakes = Tensor(Shape{}, dtype_of<A>());
+    if (tape && x.requires_gradient()) dx = Tensor::like(x.value());
+    if (tape && weight.requires_gradient()) dw = Tensor(weight.shape(), dtype_of<A>());
     MemoryScope scope(MemoryUse::workspace);
     const int64_t chunk = std::min(N, rows_per_chunk);
-    Tensor logits({chunk, V}, x.dtype()), losses({N}, dtype_of<A>()), inverse(Shape{}, dtype_of<A>()), wrong;
-    if (mistakes) wrong = Tensor({N}, dtype_of<A>());
-    inverse_of_count(inverse.data<A>(), targets.data<int32_t>(), N);
+    Tensor logits({chunk, V}, dtype);
+    RowResults<A> results(targets, count == CountMistakes::yes);
     const T *xs = x.value().data<T>(), *w = weight.value().data<T>();
     T* l = logits.data<T>();
     for (int64_t r = 0; r < N; r += chunk) {
       const int64_t rows = std::min(chunk, N - r);
       gemm<T>(rows, V, C, {xs + r * C, C}, {w, C, Transpose::yes}, {l, true}, V);
-      cross_entropy_rows(l, losses.data<A>() + r, mistakes ? wrong.data<A>() + r : nullptr,
-                         targets.data<int32_t>() + r, inverse.data<A>(), dx || dw, rows, V);
+      cross_entropy_rows<T>(results.losses(r), results.mistakes(r), dx || dw ? l : nullptr, l,
+                            targets.data<int32_t>() + r, results.inverse_count(), rows, V);
       if (dx) gemm<T>(rows, C, V, {l, V}, {w, C}, {dx.data<T>() + r * C, true}, C);
-      if (dw) gemm<T>(V, C, rows, {l, V, Transpose::yes}, {xs + r * C, C}, {dw.data<T>(), r == 0}, C);
+      if (dw) gemm<T, A>(V, C, rows, {l, V, Transpose::yes}, {xs + r * C, C}, {dw.data<A>(), r == 0}, C);
     }
-    mean_of_rows(loss.data<T>(), losses.data<A>(), inverse.data<A>(), N);
-    if (mistakes) mean_of_rows(mistakes.data<T>(), wrong.data<A>(), inverse.data<A>(), N);
+    results.mean_loss(loss);
+    if (mistakes) results.mean_mistakes(mistakes);
   });
-  DType dtype = x.dtype();
   Var result = record("cross_entropy", {x, weight}, loss, [=](const Gradients& g) {
     dispatch_float("cross_entropy", dtype, [&](auto t) {
       using T = decltype(t);
-      if (g.needs(0)) scaled_add(g.dx<T>(0), dx.data<T>(), g.dy<T>(), dx.elements());
-      if (g.needs(1)) scaled_add(g.dx<T>(1), dw.data<T>(), g.dy<T>(), dw.elements());
+      using A = acc_t<T>;
+      if (g.needs(0)) scaled_add(g.dx<T>(0), dx.data<T>(), g.dy<A>(), dx.elements());
+      if (g.needs(1)) scaled_add(g.dx<T>(1), dw.data<A>(), g.dy<A>(), dw.elements());
     });
   });
   return {result, mistakes};

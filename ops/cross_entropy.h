@@ -1,9 +1,7 @@
-// The output layer and the loss in one: logits = x · Wᵀ, loss = mean over the counted rows of
-// −log softmax(logits)[target]. A row whose target is negative is ignored: it adds no loss and no gradient.
-//   dlogits = (softmax(logits) − onehot(target)) / counted      dx += dlogits · W      dW += dlogitsᵀ · x
-// With a large vocabulary the logits are the largest tensor of the model by far, so they exist only for a few
-// hundred rows at a time, and when a tape records, those rows' gradients are made on the spot, in the memory of
-// their logits, instead of computing the logits again in backward. Saves dx and dW for a loss gradient of 1.
+// The loss of a classifier: the mean over the counted rows of −log softmax(logits)[target], stable for logits
+// of any size. A row whose target is negative is ignored: it adds no loss and no gradient.
+//   dlogits = (softmax(logits) − onehot(target)) / counted
+// Of bfloat16 inputs, loss and mistakes are float32; rows are worked on in float32.
 #pragma once
 
 #include "autograd/var.h"
@@ -11,13 +9,23 @@
 namespace ld {
 
 struct CrossEntropy {
-  Var loss;         // ()
-  Tensor mistakes;  // (): the fraction of counted rows whose most likely token is not the target; when asked for
+  Var loss;  // ()
+  Tensor
+      mistakes;  // (): the fraction of counted rows whose most likely token is not the target; when asked for
 };
 
 enum class CountMistakes : bool { no, yes };
 
-/// x (…, C); weight (V, C); targets int32, one per row of x, below V.
+/// logits (…, V); targets int32, one per row of logits, below V. Saves dlogits for a loss gradient of 1.
+CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistakes count = CountMistakes::no);
+
+/// The output layer and the loss in one: logits = x · Wᵀ,
+///   dx += dlogits · W      dW += dlogitsᵀ · x
+/// With a large vocabulary the logits are the largest tensor of the model by far, so they exist only for a
+/// few hundred rows at a time, and when a tape records, those rows' gradients are made on the spot, in the
+/// memory of their logits, instead of computing the logits again in backward. Saves dx and dW for a loss
+/// gradient of 1, dW in the accumulation type, because the rows' contributions are added to it in several
+/// rounds. x (…, C); weight (V, C); targets int32, one per row of x, below V.
 CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor& targets,
                                   CountMistakes count = CountMistakes::no);
 

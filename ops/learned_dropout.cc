@@ -94,8 +94,8 @@ void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sum
 }
 
 template <class T>
-void mean_of_sums(T* statistics, const acc_t<T>* sums, const MaskSizes s) {
-  const acc_t<T> factor = acc_t<T>(1) / static_cast<acc_t<T>>(s.rows * s.C);
+void mean_of_sums(T* statistics, const T* sums, const MaskSizes s) {
+  const T factor = T(1) / static_cast<T>(s.rows * s.C);
   reduce_columns<T>({statistics, true}, s.rows, mask_statistics,
                     [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
 }
@@ -108,15 +108,14 @@ void pick(T* out, const T* from, int64_t i) {
 /// d_angle = dM · −½ sin(angle) of every element, into memory of its own that holds M before; dx on the way.
 template <MaskRounding rounding, bool stochastic, class T>
 void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
-                              const T* dy, const T* dl1, const T* dentropy, const T* x, const T* a,
-                              const T* shift, const MaskSizes s) {
+                              const T* dy, const acc_t<T>* dl1, const acc_t<T>* dentropy, const T* x,
+                              const T* a, const T* shift, const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
     const int64_t at = r * s.C, sample = r / s.T, first = r % s.T * s.C;
     const A n = static_cast<A>(s.rows * s.C);
-    const A l1 = dl1 ? static_cast<A>(dl1[0]) / n : A(0),
-            entropy = dentropy ? static_cast<A>(dentropy[0]) / n : A(0);
+    const A l1 = dl1 ? dl1[0] / n : A(0), entropy = dentropy ? dentropy[0] / n : A(0);
     row.each([=](int64_t c) {
       const int64_t i = at + c;
       const A m = d_angle[i], d = dy ? static_cast<A>(dy[i]) : A(0);
@@ -174,20 +173,22 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
       x.size(0) * x.size(1), x.size(1),  C, K, first_column, options.l1_norm == L1NormPenalty::linear,
       options.sigmoid_scale, options.key};
   const Tensor xs = x.value(), as = a.value(), shifts = shift.value();
-  Tensor y = Tensor::like(xs), l1(Shape{}, x.dtype()), entropy(Shape{}, x.dtype()),
-         statistics({mask_statistics}, x.dtype());
+  Tensor y = Tensor::like(xs), l1, entropy, statistics;
   dispatch_float("learned_dropout", x.dtype(), [&](auto t) {
     using T = decltype(t);
     using A = acc_t<T>;
+    l1 = Tensor(Shape{}, dtype_of<A>());
+    entropy = Tensor(Shape{}, dtype_of<A>());
+    statistics = Tensor({mask_statistics}, dtype_of<A>());
     Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
     mask_forward(m.data<A>(), as.data<T>(), shifts.data<T>(), s);
     const Tensor base = Replay::held_constant(m);
     with_rounding(options, [&](auto r) {
       learned_dropout_forward(r, y.data<T>(), sums.data<A>(), m.data<A>(), base.data<A>(), xs.data<T>(), s);
     });
-    mean_of_sums(statistics.data<T>(), sums.data<A>(), s);
-    pick(l1.data<T>(), statistics.data<T>(), mean_l1_norm);
-    pick(entropy.data<T>(), statistics.data<T>(), mean_entropy);
+    mean_of_sums(statistics.data<A>(), sums.data<A>(), s);
+    pick(l1.data<A>(), statistics.data<A>(), mean_l1_norm);
+    pick(entropy.data<A>(), statistics.data<A>(), mean_entropy);
   });
   auto outputs = record("learned_dropout", {x, a, shift}, {y, l1, entropy}, [=](const Gradients& g) {
     dispatch_float("learned_dropout", xs.dtype(), [&](auto t) {
@@ -196,7 +197,7 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
       Tensor d_angle(xs.shape(), dtype_of<A>());
       mask_forward(d_angle.data<A>(), as.data<T>(), shifts.data<T>(), s);
       with_rounding(options, [&](auto r) {
-        learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<T>(1), g.dy<T>(2),
+        learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<A>(1), g.dy<A>(2),
                                  xs.data<T>(), as.data<T>(), shifts.data<T>(), s);
       });
       if (g.needs(1)) add_columns(columns_of<T>(g, 1, s), d_angle.data<A>(), s);

@@ -6,18 +6,17 @@
 namespace ld {
 namespace {
 
+// The product is then added to it: so y is rounded once, which counts in bfloat16.
 template <class T>
-void add_bias(T* y, const T* bias, int64_t rows, int64_t cols) {
-  for_each_row(rows, cols, [=] KERNEL(int64_t r, auto row) {
-    row.each([=](int64_t j) {
-      y[r * cols + j] = static_cast<T>(static_cast<acc_t<T>>(y[r * cols + j]) + static_cast<acc_t<T>>(bias[j]));
-    });
-  });
+void start_with_bias(T* y, const T* bias, int64_t rows, int64_t cols) {
+  for_each_row(rows, cols,
+               [=] KERNEL(int64_t r, auto row) { row.each([=](int64_t j) { y[r * cols + j] = bias[j]; }); });
 }
 
 template <class T>
 void bias_backward(Accumulator<T> db, const T* dy, int64_t rows, int64_t cols) {
-  reduce_columns<T>(db, rows, cols, [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
+  reduce_columns<T>(db, rows, cols,
+                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
 }
 
 }  // namespace
@@ -26,8 +25,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   check_same_dtype("linear", x, weight);
   check(weight.shape().rank() == 2, "linear: weight has shape ", weight.shape(), ", expected (out, in)");
   const int64_t out = weight.size(0), in = weight.size(1);
-  check(x.shape().rank() >= 1 && x.size(-1) == in, "linear: x has shape ", x.shape(), ", weight ", weight.shape(),
-        "; the last dimensions must agree");
+  check(x.shape().rank() >= 1 && x.size(-1) == in, "linear: x has shape ", x.shape(), ", weight ",
+        weight.shape(), "; the last dimensions must agree");
   if (bias) {
     check_same_dtype("linear", x, bias);
     check_shape("linear", "bias", bias, {out});
@@ -36,9 +35,9 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   Tensor y(x.shape().with_last(out), x.dtype());
   dispatch_float("linear", x.dtype(), [&](auto t) {
     using T = decltype(t);
+    if (bias) start_with_bias(y.data<T>(), bias.value().data<T>(), rows, out);
     gemm<T>(rows, out, in, {x.value().data<T>(), in}, {weight.value().data<T>(), in, Transpose::yes},
-            {y.data<T>(), true}, out);
-    if (bias) add_bias(y.data<T>(), bias.value().data<T>(), rows, out);
+            {y.data<T>(), !bias}, out);
   });
   Tensor saved_x = weight.requires_gradient() ? x.value() : Tensor();
   Tensor saved_w = x.requires_gradient() ? weight.value() : Tensor();
@@ -48,7 +47,8 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
       using T = decltype(t);
       const T* dy = g.dy<T>();
       if (g.needs(0)) gemm<T>(rows, in, out, {dy, out}, {saved_w.data<T>(), in}, g.dx<T>(0), in);
-      if (g.needs(1)) gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, g.dx<T>(1), in);
+      if (g.needs(1))
+        gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, g.dx<T>(1), in);
       if (g.needs(2)) bias_backward(g.dx<T>(2), dy, rows, out);
     });
   });

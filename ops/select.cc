@@ -8,9 +8,43 @@
 namespace ld {
 namespace {
 
-template <class T>
-void less_equal_forward(T* y, const T* a, const T* b, int64_t n) {
-  for_each(n, [=] KERNEL(int64_t i) { y[i] = static_cast<T>(a[i] <= b[i] ? 1.0f : 0.0f); });
+enum class Comparison { less, less_equal, greater, greater_equal, equal };
+
+template <Comparison comparison, class A>
+HOST_AND_KERNEL bool holds(A a, A b) {
+  switch (comparison) {
+    case Comparison::less:
+      return a < b;
+    case Comparison::less_equal:
+      return a <= b;
+    case Comparison::greater:
+      return a > b;
+    case Comparison::greater_equal:
+      return a >= b;
+    case Comparison::equal:
+      return a == b;
+  }
+  return false;
+}
+
+template <Comparison comparison, class T>
+void compare_forward(T* y, const T* a, const T* b, int64_t n) {
+  using A = acc_t<T>;
+  for_each(n, [=] KERNEL(int64_t i) {
+    y[i] = static_cast<T>(holds<comparison>(static_cast<A>(a[i]), static_cast<A>(b[i])) ? 1.0f : 0.0f);
+  });
+}
+
+template <Comparison comparison>
+Var compare(const char* name, const Var& a, const Var& b) {
+  check_same_dtype(name, a, b);
+  check_shape(name, "b", b, a.shape());
+  Tensor y = Tensor::like(a.value());
+  dispatch_float(name, a.dtype(), [&](auto t) {
+    using T = decltype(t);
+    compare_forward<comparison>(y.data<T>(), a.value().data<T>(), b.value().data<T>(), y.elements());
+  });
+  return Var(Replay::held_constant(y));
 }
 
 template <class T>
@@ -47,16 +81,13 @@ void uniform_forward(T* y, NoiseKey key, int64_t samples, int64_t per_sample) {
 
 Var detach(const Var& x) { return Var(Replay::held_constant(x.value())); }
 
-Var less_equal(const Var& a, const Var& b) {
-  check_same_dtype("less_equal", a, b);
-  check_shape("less_equal", "b", b, a.shape());
-  Tensor y = Tensor::like(a.value());
-  dispatch_float("less_equal", a.dtype(), [&](auto t) {
-    using T = decltype(t);
-    less_equal_forward(y.data<T>(), a.value().data<T>(), b.value().data<T>(), y.elements());
-  });
-  return Var(Replay::held_constant(y));
+Var less(const Var& a, const Var& b) { return compare<Comparison::less>("less", a, b); }
+Var less_equal(const Var& a, const Var& b) { return compare<Comparison::less_equal>("less_equal", a, b); }
+Var greater(const Var& a, const Var& b) { return compare<Comparison::greater>("greater", a, b); }
+Var greater_equal(const Var& a, const Var& b) {
+  return compare<Comparison::greater_equal>("greater_equal", a, b);
 }
+Var equal(const Var& a, const Var& b) { return compare<Comparison::equal>("equal", a, b); }
 
 Var at_least(const Var& x, double threshold) {
   Tensor y = Tensor::like(x.value());

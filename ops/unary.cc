@@ -48,6 +48,26 @@ struct Abs {
     return x > A(0) ? A(1) : x < A(0) ? A(-1) : x;  // x itself keeps 0 and NaN
   }
 };
+struct Exp {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::exp(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A y) const {
+    return y;
+  }
+};
+struct Log {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::log(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return A(1) / x;
+  }
+};
 struct Log2 {
   template <class A>
   HOST_AND_KERNEL A f(A x) const {
@@ -58,6 +78,26 @@ struct Log2 {
     return A(1.4426950408889634) / x;  // log2(e) / x
   }
 };
+struct Sqrt {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::sqrt(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A y) const {
+    return A(0.5) / y;
+  }
+};
+struct Sin {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::sin(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    return math::cos(x);
+  }
+};
 struct Cos {
   template <class A>
   HOST_AND_KERNEL A f(A x) const {
@@ -66,6 +106,26 @@ struct Cos {
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
     return -math::sin(x);
+  }
+};
+struct Tanh {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return math::tanh(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A y) const {
+    return A(1) - y * y;
+  }
+};
+struct Relu {
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return x < A(0) ? A(0) : x;  // keeps NaN, which x > 0 ? x : 0 would lose
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A, A y) const {
+    return y > A(0) ? A(1) : y;
   }
 };
 struct Sigmoid {
@@ -90,6 +150,24 @@ struct Gelu {
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
     return distribution(x) + x * A(0.39894228040143268) * math::exp(A(-0.5) * x * x);
+  }
+};
+struct GeluTanh {
+  // ½(1 + tanh u) = σ(2u), u = √(2/π)(x + 0.044715x³). The sigmoid keeps its digits where the sum cancels.
+  template <class A>
+  HOST_AND_KERNEL static A gate(A x) {
+    return math::sigmoid(A(1.5957691216057308) * x * (A(1) + A(0.044715) * x * x));
+  }
+  template <class A>
+  HOST_AND_KERNEL A f(A x) const {
+    return x * gate(x);
+  }
+  template <class A>
+  HOST_AND_KERNEL A df(A x, A) const {
+    const A s = gate(x), slope = s * (A(1) - s);
+    // Far out the slope of the gate is 0 and its factor may be infinite; their product is 0.
+    const A bend = slope > A(0) ? slope * A(1.5957691216057308) * x * (A(1) + A(0.134145) * x * x) : A(0);
+    return s + bend;
   }
 };
 
@@ -132,9 +210,16 @@ Var scale(const Var& x, double factor) { return unary("scale", x, Scale{factor})
 Var add_scalar(const Var& x, double term) { return unary("add_scalar", x, AddScalar{term}); }
 Var square(const Var& x) { return unary("square", x, Square{}); }
 Var abs(const Var& x) { return unary("abs", x, Abs{}); }
+Var exp(const Var& x) { return unary("exp", x, Exp{}, Saves::y); }
+Var log(const Var& x) { return unary("log", x, Log{}); }
 Var log2(const Var& x) { return unary("log2", x, Log2{}); }
+Var sqrt(const Var& x) { return unary("sqrt", x, Sqrt{}, Saves::y); }
+Var sin(const Var& x) { return unary("sin", x, Sin{}); }
 Var cos(const Var& x) { return unary("cos", x, Cos{}); }
+Var tanh(const Var& x) { return unary("tanh", x, Tanh{}, Saves::y); }
+Var relu(const Var& x) { return unary("relu", x, Relu{}, Saves::y); }
 Var sigmoid(const Var& x) { return unary("sigmoid", x, Sigmoid{}, Saves::y); }
 Var gelu(const Var& x) { return unary("gelu", x, Gelu{}); }
+Var gelu_tanh(const Var& x) { return unary("gelu_tanh", x, GeluTanh{}); }
 
 }  // namespace ld

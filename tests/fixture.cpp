@@ -25,7 +25,8 @@ Fixture::Fixture(const std::string& name) : path_("tests/fixtures/" + name + ".f
     head >> tensor >> dtype >> rank;
     Entry entry;
     for (int64_t size; rank > 0 && head >> size; --rank) entry.shape.push_back(size);
-    check(rank == 0 && (dtype == "float64" || dtype == "int64"), path_, ": cannot read the line \"", line, "\"");
+    check(rank == 0 && (dtype == "float64" || dtype == "int64"), path_, ": cannot read the line \"", line,
+          "\"");
     const int64_t n = entry.shape.elements();
     entry.values = dtype == "int64" ? read_values<int64_t>(in, n) : read_values<double>(in, n);
     check(in.get() == '\n', path_, ": ", tensor, " is cut off");

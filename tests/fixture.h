@@ -1,5 +1,5 @@
-// Reads the files of tests/fixtures: named tensors that PyTorch computed in float64. bench/pytorch_fixtures.py
-// writes them and describes the format and the names.
+// Reads the files of tests/fixtures: named tensors that PyTorch computed in float64.
+// bench/pytorch_fixtures.py writes them and describes the format and the names.
 #pragma once
 
 #include <map>

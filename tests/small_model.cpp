@@ -57,22 +57,24 @@ std::vector<ModelVariant> model_variants() {
     config.dropout_l1_norm_coeff_config = {.max_coeff = 5, .exp_rate = 0.1, .min_coeff = 0.25};
     config.dropout_entropy_coeff_config.max_coeff = 0.2;
   };
-  return {{"baseline", small_baseline()},
-          {"baseline, bias", with(small_baseline(), every_bias)},
-          {"HIDDEN_STATE", small_learned()},
-          {"HIDDEN_STATE, bias, squared penalty", with(with(small_learned(), every_bias), squared)},
-          {"HIDDEN_STATE, detached, squared penalty", with(small_learned(hidden_state, true), squared)},
-          {"HIDDEN_STATE, SIGMOID", with(small_learned(), rounding(MaskRounding::sigmoid))},
-          {"HIDDEN_STATE, SIGMOID_DETACH", with(small_learned(), rounding(MaskRounding::sigmoid_detach))},
-          {"HIDDEN_STATE, NONE, linear and entropy penalties",
-           with(with(small_learned(), rounding(MaskRounding::none)), linear_and_entropy)},
-          {"EMBED", small_learned(embed)},
-          {"EMBED, bias, linear and entropy penalties", with(with(small_learned(embed), every_bias), linear_and_entropy)},
-          {"EMBED, detached, squared penalty", with(small_learned(embed, true), squared)},
-          {"EMBED, SIGMOID", with(small_learned(embed), rounding(MaskRounding::sigmoid))},
-          {"EMBED, SIGMOID_DETACH, detached, linear and entropy penalties",
-           with(with(small_learned(embed, true), rounding(MaskRounding::sigmoid_detach)), linear_and_entropy)},
-          {"EMBED, NONE", with(small_learned(embed), rounding(MaskRounding::none))}};
+  return {
+      {"baseline", small_baseline()},
+      {"baseline, bias", with(small_baseline(), every_bias)},
+      {"HIDDEN_STATE", small_learned()},
+      {"HIDDEN_STATE, bias, squared penalty", with(with(small_learned(), every_bias), squared)},
+      {"HIDDEN_STATE, detached, squared penalty", with(small_learned(hidden_state, true), squared)},
+      {"HIDDEN_STATE, SIGMOID", with(small_learned(), rounding(MaskRounding::sigmoid))},
+      {"HIDDEN_STATE, SIGMOID_DETACH", with(small_learned(), rounding(MaskRounding::sigmoid_detach))},
+      {"HIDDEN_STATE, NONE, linear and entropy penalties",
+       with(with(small_learned(), rounding(MaskRounding::none)), linear_and_entropy)},
+      {"EMBED", small_learned(embed)},
+      {"EMBED, bias, linear and entropy penalties",
+       with(with(small_learned(embed), every_bias), linear_and_entropy)},
+      {"EMBED, detached, squared penalty", with(small_learned(embed, true), squared)},
+      {"EMBED, SIGMOID", with(small_learned(embed), rounding(MaskRounding::sigmoid))},
+      {"EMBED, SIGMOID_DETACH, detached, linear and entropy penalties",
+       with(with(small_learned(embed, true), rounding(MaskRounding::sigmoid_detach)), linear_and_entropy)},
+      {"EMBED, NONE", with(small_learned(embed), rounding(MaskRounding::none))}};
 }
 
 Transformer lively_model(const ModelConfig& config, DType dtype, uint64_t seed) {
@@ -93,7 +95,8 @@ Tensor random_tokens(int64_t B, int64_t T, int64_t V, uint64_t seed) {
   const NoiseKey key{.seed = seed};
   std::vector<int32_t> ids;
   for (int64_t b = 0; b < B; ++b)
-    for (int64_t t = 0; t < T; ++t) ids.push_back(static_cast<int32_t>(key.bits(b, t) % static_cast<uint32_t>(V)));
+    for (int64_t t = 0; t < T; ++t)
+      ids.push_back(static_cast<int32_t>(key.bits(b, t) % static_cast<uint32_t>(V)));
   return Tensor::from(ids, {B, T});
 }
 

@@ -36,8 +36,8 @@ size_t place_of(const Transformer& model, const std::string& name);
 /// Whether use_detached_input cuts the parameter off from every loss: the weights of E_dropout.
 bool is_cut_off(const ModelConfig& config, const Parameter& parameter);
 
-/// While one lives, kernels run on one thread. Thousands of runs of a tiny model are faster so, by far when other
-/// programs use the cores as well: threads that meet often spend their time waiting for each other.
+/// While one lives, kernels run on one thread. Thousands of runs of a tiny model are faster so, by far when
+/// other programs use the cores as well: threads that meet often spend their time waiting for each other.
 class OneThread {
  public:
   OneThread();

@@ -121,7 +121,8 @@ ChildRun::ChildRun(const std::string& name, const SmallData& data, const std::st
   setenv("RUN_FOLDER", folder.c_str(), 1);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output_.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output_.c_str(), O_WRONLY | O_CREAT | O_APPEND,
+                                   0600);
   posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
   std::string program = "tests", filter = "--test-case=" + name, skipped = "--no-skip";
   char* arguments[] = {program.data(), filter.data(), skipped.data(), nullptr};
@@ -141,13 +142,14 @@ void ChildRun::wait_for(const std::string& path, const std::string& text, int ti
     if (std::filesystem::exists(path)) {
       const std::string bytes = file_bytes(path);
       int found = 0;
-      for (size_t at = bytes.find(text); at != bytes.npos && found < times; at = bytes.find(text, at + 1)) ++found;
+      for (size_t at = bytes.find(text); at != bytes.npos && found < times; at = bytes.find(text, at + 1))
+        ++found;
       if (found >= times) return;
     }
     siginfo_t info{};
     waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT);
-    check(info.si_pid == 0, "the child has ended before ", path, " held \"", text, "\" ", times, " times: ",
-          file_bytes(output_));
+    check(info.si_pid == 0, "the child has ended before ", path, " held \"", text, "\" ", times,
+          " times: ", file_bytes(output_));
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   fail("waited for a minute for ", path, " to hold \"", text, "\" ", times, " times");

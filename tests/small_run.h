@@ -23,8 +23,8 @@ struct SmallData {
   TemporaryDirectory directory;
 };
 
-/// 12 steps of 2 micro-batches of 3 sequences; estimates and checkpoints every 4. EMBED masks with noise, dropout and
-/// a penalty, so that a run draws from every source of randomness.
+/// 12 steps of 2 micro-batches of 3 sequences; estimates and checkpoints every 4. EMBED masks with noise,
+/// dropout and a penalty, so that a run draws from every source of randomness.
 RunConfig small_run(const SmallData& data);
 
 /// Runs a Trainer from `start`, its lines unseen.
@@ -37,8 +37,8 @@ std::vector<std::string> history_of(const std::string& folder);
 /// Whether both runs ended alike: checkpoints to the last bit, metrics to the last digit.
 void expect_same_end(const std::string& folder, const std::string& expected);
 
-/// This test program once more, in a process of its own, running the test case `name` alone (a skipped one, which
-/// only runs so). Its environment holds RUN_DATA and RUN_FOLDER.
+/// This test program once more, in a process of its own, running the test case `name` alone (a skipped one,
+/// which only runs so). Its environment holds RUN_DATA and RUN_FOLDER.
 class ChildRun {
  public:
   ChildRun(const std::string& name, const SmallData& data, const std::string& folder);
@@ -46,8 +46,8 @@ class ChildRun {
   ChildRun(const ChildRun&) = delete;
   ChildRun& operator=(const ChildRun&) = delete;
 
-  /// Waits until the file exists and holds `text` at least `times` times; fails after 60 seconds, or if the child
-  /// ends before.
+  /// Waits until the file exists and holds `text` at least `times` times; fails after 60 seconds, or if the
+  /// child ends before.
   void wait_for(const std::string& path, const std::string& text = "", int times = 1);
   void send(int signal) const;
   /// Waits for its end: the exit status, or minus the signal that ended it.

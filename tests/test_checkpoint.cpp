@@ -95,8 +95,10 @@ TEST_CASE("checkpoint: only what does not change the numbers may differ from the
   for (const Refused& refused :
        {Refused{error_with([](RunConfig& c) { c.lr = 0.02; }), "\"lr = 0.01\"", "\"lr = 0.02\""},
         Refused{error_with([](RunConfig& c) { c.seed = 4; }), "\"seed = 3\"", "\"seed = 4\""},
-        Refused{error_with([](RunConfig& c) { c.batch_size = 6; }), "\"batch_size = 3\"", "\"batch_size = 6\""},
-        Refused{error_with([](RunConfig& c) { c.model_config.n_layer = 3; }), "\"n_layer = 2\"", "\"n_layer = 3\""},
+        Refused{error_with([](RunConfig& c) { c.batch_size = 6; }), "\"batch_size = 3\"",
+                "\"batch_size = 6\""},
+        Refused{error_with([](RunConfig& c) { c.model_config.n_layer = 3; }), "\"n_layer = 2\"",
+                "\"n_layer = 3\""},
         Refused{error_with([](RunConfig& c) { c.model_config.dropout_rate = 0.5; }), "\"dropout_rate = 0.2\"",
                 "\"dropout_rate = 0.5\""},
         Refused{error_with([](RunConfig& c) { c.model_config.learned_dropout_config->use_bias = true; }),

@@ -24,7 +24,8 @@ struct Counting {
 std::vector<double> offsets_of(const Batch& batch) {
   std::vector<double> offsets;
   const auto ids = batch.ids.to_vector();
-  for (int64_t b = 0; b < batch.ids.size(0); ++b) offsets.push_back(ids[static_cast<size_t>(b * batch.ids.size(1))]);
+  for (int64_t b = 0; b < batch.ids.size(0); ++b)
+    offsets.push_back(ids[static_cast<size_t>(b * batch.ids.size(1))]);
   return offsets;
 }
 
@@ -53,7 +54,8 @@ TEST_CASE("dataset: a batch is a function of its key, sample by sample") {
   later.first_sample = 12;
   const auto part = offsets_of(draw_batch(file, 4, 3, later));
   CHECK(std::equal(part.begin(), part.end(), whole.begin() + 2));
-  for (NoiseKey other : {NoiseKey{2, 2, 10, 3}, NoiseKey{1, 3, 10, 3}, NoiseKey{1, 2, 16, 3}, NoiseKey{1, 2, 10, 4}})
+  for (NoiseKey other :
+       {NoiseKey{2, 2, 10, 3}, NoiseKey{1, 3, 10, 3}, NoiseKey{1, 2, 16, 3}, NoiseKey{1, 2, 10, 4}})
     CHECK(offsets_of(draw_batch(file, 6, 3, other)) != whole);
 }
 

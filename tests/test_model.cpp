@@ -60,7 +60,9 @@ double mean_of(const std::vector<double>& x) {
   return sum / static_cast<double>(x.size());
 }
 
-double deviation_of(const std::vector<double>& x) { return std::sqrt(dot(x, x) / static_cast<double>(x.size())); }
+double deviation_of(const std::vector<double>& x) {
+  return std::sqrt(dot(x, x) / static_cast<double>(x.size()));
+}
 
 }  // namespace
 
@@ -71,7 +73,8 @@ TEST_CASE("model: the published configs have the published numbers of parameters
     const std::clock_t begin = std::clock();
     const Transformer model(config, DType::float32, 1337);
     const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-    CHECK(seconds < 2);  // of processor time, all threads together: a second on two cores, however busy they are
+    CHECK(seconds <
+          2);  // of processor time, all threads together: a second on two cores, however busy they are
     CHECK(model.parameter_count() == row.parameters);
     CHECK(model.parameters().elements() == row.parameters + config.context_size * config.n_embed);
     for (const char* other : row.configs) {
@@ -117,9 +120,10 @@ TEST_CASE("model: parameters have the expected names and shapes, each name once"
   std::set<std::string> unique;
   for (const Parameter& p : embed.parameters().all()) unique.insert(p.name);
   CHECK(unique.size() == embed.parameters().all().size());
-  for (const char* name : {"embed_dropout.qkv.weight", "embed_dropout.qkv.bias", "embed_dropout.projection.weight",
-                           "embed_dropout.projection.bias", "precomputed_masks.qkv.weight", "precomputed_masks.qkv.bias",
-                           "precomputed_masks.shift", "blocks.1.feed_forward.contract.bias", "final_layernorm.bias"})
+  for (const char* name :
+       {"embed_dropout.qkv.weight", "embed_dropout.qkv.bias", "embed_dropout.projection.weight",
+        "embed_dropout.projection.bias", "precomputed_masks.qkv.weight", "precomputed_masks.qkv.bias",
+        "precomputed_masks.shift", "blocks.1.feed_forward.contract.bias", "final_layernorm.bias"})
     CHECK(unique.contains(name));
   CHECK_FALSE(unique.contains("blocks.0.feed_forward.learned_dropout.shift"));
 }
@@ -148,7 +152,8 @@ TEST_CASE("model: biases are there only where asked for") {
   }
 }
 
-// The bounds are five standard errors wide; the numbers are the same in every run, so none of this can flicker.
+// The bounds are five standard errors wide; the numbers are the same in every run, so none of this can
+// flicker.
 TEST_CASE("model: first weights are N(0, 0.02²), into the residual stream N(0, (0.02/√2L)²)") {
   for (DropoutInput input : {DropoutInput::hidden_state, DropoutInput::embed}) {
     const ModelConfig config = wide_config(input);
@@ -156,8 +161,10 @@ TEST_CASE("model: first weights are N(0, 0.02²), into the residual stream N(0, 
       INFO(p.name);
       const std::vector<double> values = p.var.value().to_vector();
       if (p.decays) {
-        const bool residual = p.name.ends_with("attention.projection.weight") || p.name.ends_with("contract.weight");
-        const double expected = residual ? 0.02 / std::sqrt(2.0 * 2) : 0.02, n = static_cast<double>(values.size());
+        const bool residual =
+            p.name.ends_with("attention.projection.weight") || p.name.ends_with("contract.weight");
+        const double expected = residual ? 0.02 / std::sqrt(2.0 * 2) : 0.02,
+                     n = static_cast<double>(values.size());
         CHECK(std::abs(mean_of(values)) < 5 * expected / std::sqrt(n));
         CHECK(std::abs(deviation_of(values) - expected) < 5 * expected / std::sqrt(2 * n));
       } else {
@@ -202,12 +209,14 @@ TEST_CASE("model: a config that cannot be is refused with its key") {
   expect_error([&] { Transformer(config, DType::float32, 1); }, {"alphabet_size is not set"});
   config = small_baseline();
   config.n_head = 4;
-  expect_error([&] { Transformer(config, DType::float32, 1); }, {"n_embed = 6 is not a multiple of n_head = 4"});
+  expect_error([&] { Transformer(config, DType::float32, 1); },
+               {"n_embed = 6 is not a multiple of n_head = 4"});
   config = small_baseline();
   config.use_dropout_l1_norm_penalty = true;
   expect_error([&] { Transformer(config, DType::float32, 1); }, {"use_dropout_l1_norm_penalty"});
   const Transformer model(small_baseline(), DType::float32, 1);
-  expect_error([&] { model.logits(random_tokens(1, 7, 11, 1), {}); }, {"7", "6"});  // longer than context_size
+  expect_error([&] { model.logits(random_tokens(1, 7, 11, 1), {}); },
+               {"7", "6"});  // longer than context_size
 }
 
 }  // namespace ld

@@ -47,7 +47,8 @@ TEST_CASE("model behaviour: a token changes the logits from its place on, and no
   for (const ModelVariant& v : model_variants())
     for (DType dtype : {DType::float32, DType::float64})
       for (const Pass& pass : {training_pass(), evaluation(1)}) {
-        INFO(v.name, " ", std::string(name_of(dtype)), std::string(pass.training ? ", training" : ", evaluation"));
+        INFO(v.name, " ", std::string(name_of(dtype)),
+             std::string(pass.training ? ", training" : ", evaluation"));
         const Transformer model = lively_model(v.config, dtype);
         const auto before = logits(model, ids, pass);
         for (int64_t changed = 0; changed < T; ++changed) {
@@ -124,7 +125,8 @@ TEST_CASE("model behaviour: every layer, step, sample and seed has noise of its 
   const Transformer model = lively_model(config);
   const Tensor ids = random_tokens(1, 6, 11, 5);
   std::vector<std::vector<double>> results;
-  for (const NoiseKey& key : {NoiseKey{1, 0, 0, 0}, NoiseKey{2, 0, 0, 0}, NoiseKey{1, 1, 0, 0}, NoiseKey{1, 0, 1, 0}})
+  for (const NoiseKey& key :
+       {NoiseKey{1, 0, 0, 0}, NoiseKey{2, 0, 0, 0}, NoiseKey{1, 1, 0, 0}, NoiseKey{1, 0, 1, 0}})
     results.push_back(logits(model, ids, {.training = true, .noise = key}));
   for (size_t i = 0; i < results.size(); ++i)
     for (size_t j = 0; j < i; ++j) CHECK(results[i] != results[j]);
@@ -140,12 +142,15 @@ TEST_CASE("model behaviour: micro-batches add up to their batch, in loss, gradie
     for (int64_t size : {1, 2}) {
       const double share = static_cast<double>(size) / 4;
       double loss = 0;
-      std::vector<std::vector<double>> masks(whole.masks.size(), std::vector<double>(mask_statistics, 0)), gradients;
-      for (const Tensor& g : whole.gradients) gradients.emplace_back(g ? static_cast<size_t>(g.elements()) : 0, 0.0);
+      std::vector<std::vector<double>> masks(whole.masks.size(), std::vector<double>(mask_statistics, 0)),
+          gradients;
+      for (const Tensor& g : whole.gradients)
+        gradients.emplace_back(g ? static_cast<size_t>(g.elements()) : 0, 0.0);
       for (int64_t first = 0; first < 4; first += size) {
         Pass pass = training_pass();
         pass.noise.first_sample = static_cast<uint32_t>(first);
-        const ModelRun part = run_model(model, samples_of(ids, first, size), samples_of(targets, first, size), pass);
+        const ModelRun part =
+            run_model(model, samples_of(ids, first, size), samples_of(targets, first, size), pass);
         loss += share * part.loss;
         for (size_t block = 0; block < masks.size(); ++block)
           for (size_t i = 0; i < masks[block].size(); ++i) masks[block][i] += share * part.masks[block][i];
@@ -190,10 +195,12 @@ TEST_CASE("model behaviour: the bits do not depend on the number of threads") {
 TEST_CASE("model behaviour: a target below zero is not counted") {
   Transformer model = lively_model(small_learned());
   const Tensor ids = random_tokens(1, 6, 11, 5);
-  const ModelRun five = run_model(model, ids, Tensor::from(std::vector<int32_t>{1, 2, 3, 4, 5, -1}, {1, 6}), evaluation(1));
+  const ModelRun five =
+      run_model(model, ids, Tensor::from(std::vector<int32_t>{1, 2, 3, 4, 5, -1}, {1, 6}), evaluation(1));
   const auto first = samples_of(ids, 0, 1).to_vector();
   const Tensor prefix = Tensor::from(std::vector<int32_t>(first.begin(), first.end() - 1), {1, 5});
-  const ModelRun same = run_model(model, prefix, Tensor::from(std::vector<int32_t>{1, 2, 3, 4, 5}, {1, 5}), evaluation(1));
+  const ModelRun same =
+      run_model(model, prefix, Tensor::from(std::vector<int32_t>{1, 2, 3, 4, 5}, {1, 5}), evaluation(1));
   CHECK(five.loss == doctest::Approx(same.loss).epsilon(1e-13));
 }
 

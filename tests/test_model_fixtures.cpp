@@ -1,5 +1,5 @@
-// The whole model against PyTorch: values, gradients and three AdamW steps, in float64 (tests/fixture.h). Its noise
-// is ours, computed there from the same key.
+// The whole model against PyTorch: values, gradients and three AdamW steps, in float64 (tests/fixture.h). Its
+// noise is ours, computed there from the same key.
 #include <doctest/doctest.h>
 
 #include "autograd/tape.h"
@@ -16,7 +16,9 @@ namespace {
 constexpr double tolerance = 1e-11;
 
 ModelConfig config_of(const Fixture& fixture) {
-  auto integer = [&](const char* key) { return static_cast<int64_t>(fixture.value(std::string("config.") + key)); };
+  auto integer = [&](const char* key) {
+    return static_cast<int64_t>(fixture.value(std::string("config.") + key));
+  };
   ModelConfig config;
   config.alphabet_size = integer("alphabet_size");
   config.context_size = integer("context_size");
@@ -26,14 +28,16 @@ ModelConfig config_of(const Fixture& fixture) {
   config.use_bias = integer("use_bias") == 1;
   if (integer("learned_dropout") == 0) return config;
   LearnedDropoutConfig dropout;
-  dropout.dropout_input_type = integer("mask_input_is_embed") == 1 ? DropoutInput::embed : DropoutInput::hidden_state;
+  dropout.dropout_input_type =
+      integer("mask_input_is_embed") == 1 ? DropoutInput::embed : DropoutInput::hidden_state;
   dropout.mask_rounding_type = MaskRounding::noise_and_linear;
   dropout.n_head = integer("mask_n_head");
   dropout.use_bias = integer("mask_use_bias") == 1;
   dropout.use_detached_input = integer("use_detached_input") == 1;
   config.learned_dropout_config = dropout;
   config.use_dropout_l1_norm_penalty = true;
-  config.l1_norm_penalty_type = integer("l1_norm_is_squared") == 1 ? L1NormPenalty::squared : L1NormPenalty::linear;
+  config.l1_norm_penalty_type =
+      integer("l1_norm_is_squared") == 1 ? L1NormPenalty::squared : L1NormPenalty::linear;
   config.dropout_l1_norm_coeff_config.max_coeff = fixture.value("config.l1_norm_coeff");
   config.use_dropout_entropy_penalty = integer("use_entropy") == 1;
   if (config.use_dropout_entropy_penalty)
@@ -70,8 +74,8 @@ struct PyTorch {
   Pass training, evaluation;
 };
 
-constexpr const char* fixtures[] = {"model_baseline", "model_baseline_bias", "model_hidden_state", "model_embed",
-                                    "model_embed_detached"};
+constexpr const char* fixtures[] = {"model_baseline", "model_baseline_bias", "model_hidden_state",
+                                    "model_embed", "model_embed_detached"};
 
 }  // namespace
 
@@ -90,7 +94,8 @@ TEST_CASE("model fixtures: PyTorch was given the noise that the engine draws") {
   for (int64_t layer = 0; layer < shape[0]; ++layer) {
     const NoiseKey key = torch.training.noise.at(sites::block(layer, sites::learned_mask));
     for (int64_t b = 0; b < shape[1]; ++b)
-      for (int64_t e = 0; e < shape[2] * shape[3]; ++e) ours.push_back(static_cast<double>(key.uniform(b, e)));
+      for (int64_t e = 0; e < shape[2] * shape[3]; ++e)
+        ours.push_back(static_cast<double>(key.uniform(b, e)));
   }
   CHECK(ours == torch.fixture.values("noise"));
 }
@@ -144,8 +149,9 @@ TEST_CASE("model fixtures: the statistics of the masks are those of PyTorch's ma
   }
 }
 
-// Adam divides by the square root of a running mean of squares, so in its first steps an element whose gradient is
-// nearly zero turns rounding errors into updates of the size of lr. Hence the wider tolerance, still 1e-9.
+// Adam divides by the square root of a running mean of squares, so in its first steps an element whose
+// gradient is nearly zero turns rounding errors into updates of the size of lr. Hence the wider tolerance,
+// still 1e-9.
 TEST_CASE("model fixtures: three AdamW steps lead where PyTorch's do") {
   const OneThread one_thread;
   for (const char* name : fixtures) {
@@ -159,7 +165,8 @@ TEST_CASE("model fixtures: three AdamW steps lead where PyTorch's do") {
         Tape tape;
         const Losses losses = torch.model(torch.ids, torch.targets, torch.training);
         tape.backward(losses.loss);
-        CHECK(losses.loss.value().item() == doctest::Approx(torch.fixture.value(prefix + "loss")).epsilon(1e-10));
+        CHECK(losses.loss.value().item() ==
+              doctest::Approx(torch.fixture.value(prefix + "loss")).epsilon(1e-10));
       }
       optimizer.step(1e-3);
       for (const Parameter& p : torch.model.parameters().all()) {

@@ -15,9 +15,9 @@ namespace {
 Tensor ids() { return random_tokens(2, 5, 11, 1); }
 Tensor targets() { return random_tokens(2, 5, 11, 2); }
 
-// The loss of a model as a function of its parameters, which gradcheck can move and watch. In the base run, whose
-// value is not looked at, it is Σ parameter ⊙ gradient: a plane with the gradients that the model's own tape has
-// found.
+// The loss of a model as a function of its parameters, which gradcheck can move and watch. In the base run,
+// whose value is not looked at, it is Σ parameter ⊙ gradient: a plane with the gradients that the model's own
+// tape has found.
 Var loss_of_parameters(Transformer& model, const std::vector<size_t>& places, const std::vector<Var>& in,
                        const Pass& pass) {
   const auto& parameters = model.parameters().all();
@@ -131,7 +131,8 @@ TEST_CASE("model gradients: AdamW leaves the weights of a detached E_dropout alo
   }
 }
 
-// float64: regrouped sums. float32: 2⁻²⁴ per rounding, through two blocks, against each tensor's largest element.
+// float64: regrouped sums. float32: 2⁻²⁴ per rounding, through two blocks, against each tensor's largest
+// element.
 TEST_CASE("model gradients: the literal composition and the fused op agree in everything") {
   const OneThread one_thread;
   for (const ModelVariant& v : learned_variants())
@@ -172,7 +173,8 @@ TEST_CASE("model gradients: two runs give the same bits") {
     const ModelRun second = run_model(model, ids(), targets(), training_pass());
     CHECK(first.loss == second.loss);
     CHECK(first.masks == second.masks);
-    for (size_t k = 0; k < first.gradients.size(); ++k) CHECK(same_bits(first.gradients[k], second.gradients[k]));
+    for (size_t k = 0; k < first.gradients.size(); ++k)
+      CHECK(same_bits(first.gradients[k], second.gradients[k]));
   }
 }
 

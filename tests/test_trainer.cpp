@@ -20,8 +20,8 @@ std::string run_of(const SmallData& data, const std::string& name, int64_t steps
 }
 
 std::vector<std::string> whole_history() {
-  return {"step 1", "step 2", "step 3", "step 4", "estimate 4",  "step 5",  "step 6",     "step 7",
-          "step 8", "estimate 8", "step 9", "step 10", "step 11", "step 12", "estimate 12"};
+  return {"step 1", "step 2",     "step 3", "step 4",  "estimate 4", "step 5",  "step 6",     "step 7",
+          "step 8", "estimate 8", "step 9", "step 10", "step 11",    "step 12", "estimate 12"};
 }
 
 double last_loss(const std::string& folder, const char* key) {
@@ -40,13 +40,14 @@ TEST_CASE("trainer: a run leaves its config, metrics and checkpoints, and nothin
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename());
   std::sort(files.begin(), files.end());
-  CHECK(files == std::vector<std::string>{"best.safetensors", "config.toml", "last.safetensors", "metrics.jsonl"});
+  CHECK(files ==
+        std::vector<std::string>{"best.safetensors", "config.toml", "last.safetensors", "metrics.jsonl"});
   CHECK(read_run_config(folder + "/config.toml") == small_run(data));
   CHECK(history_of(folder) == whole_history());
   for (const auto& entry : metrics_of(folder)) {
     if (entry.contains("val_loss")) continue;
-    const double loss = entry.at("loss"), cross_entropy = entry.at("cross_entropy"), penalty = entry.at("penalty"),
-                 ones = entry.at("ones"), l1_norm = entry.at("l1_norm");
+    const double loss = entry.at("loss"), cross_entropy = entry.at("cross_entropy"),
+                 penalty = entry.at("penalty"), ones = entry.at("ones"), l1_norm = entry.at("l1_norm");
     CHECK(loss == doctest::Approx(cross_entropy + penalty));
     CHECK(penalty == doctest::Approx(0.1 * l1_norm).epsilon(1e-6));  // the coefficient's default
     CHECK(penalty > 0);
@@ -83,7 +84,8 @@ TEST_CASE("trainer: a run continued later ends to the bit like one that never st
 TEST_CASE("trainer: resuming a finished run changes nothing") {
   const SmallData data;
   const std::string folder = run_of(data, "run", 12);
-  const std::string metrics = file_bytes(folder + "/metrics.jsonl"), last = file_bytes(folder + "/last.safetensors");
+  const std::string metrics = file_bytes(folder + "/metrics.jsonl"),
+                    last = file_bytes(folder + "/last.safetensors");
   CHECK(train(small_run(data), folder, RunStart::resume) == RunEnd::finished);
   CHECK(file_bytes(folder + "/metrics.jsonl") == metrics);
   CHECK((file_bytes(folder + "/last.safetensors") == last));
@@ -109,7 +111,8 @@ TEST_CASE("trainer: a folder that holds a run is not overwritten by accident") {
   const SmallData data;
   const std::string folder = run_of(data, "run", 4);
   const std::string before = file_bytes(folder + "/last.safetensors");
-  expect_error([&] { train(small_run(data), folder); }, {folder, "already holds a run", "--resume", "--overwrite"});
+  expect_error([&] { train(small_run(data), folder); },
+               {folder, "already holds a run", "--resume", "--overwrite"});
   CHECK((file_bytes(folder + "/last.safetensors") == before));
   CHECK(train(small_run(data), folder, RunStart::overwrite) == RunEnd::finished);
   train(small_run(data), data.folder("fresh"));
@@ -132,8 +135,9 @@ TEST_CASE("trainer: there must be something to resume") {
 TEST_CASE("trainer: after a kill, metrics.jsonl holds each step once") {
   const SmallData data;
   train(small_run(data), data.folder("whole"));
-  for (const char* rest : {"", "{\"step\":5,\"loss\":1.0}\n{\"step\":6,\"loss\":1.0}\n", "{\"step\":5,\"loss\":1.0}\n{\"st",
-                           "{\"step\":5", "\n", "{\"step\":5,\"loss\":1.0}\n{\"step\":5,\"val_loss\":1.0}\n"}) {
+  for (const char* rest :
+       {"", "{\"step\":5,\"loss\":1.0}\n{\"step\":6,\"loss\":1.0}\n", "{\"step\":5,\"loss\":1.0}\n{\"st",
+        "{\"step\":5", "\n", "{\"step\":5,\"loss\":1.0}\n{\"step\":5,\"val_loss\":1.0}\n"}) {
     INFO(rest);
     const std::string folder = run_of(data, "killed", 4);
     std::ofstream(folder + "/metrics.jsonl", std::ios::app) << rest;

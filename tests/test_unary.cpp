@@ -126,9 +126,9 @@ TEST_CASE("cos: never leaves [−1, 1] in float32") {
 }
 
 TEST_CASE("unary: another dtype is refused by name") {
-  const Tensor x = Tensor::from({1, 2}, {2}, DType::bfloat16);
-  expect_error([&] { gelu(x); }, {"gelu", "bfloat16", "float32 or float64"});
-  expect_error([&] { cos(x); }, {"cos", "bfloat16"});
+  const Tensor x = Tensor::from(std::vector<int32_t>{1, 2}, {2});
+  expect_error([&] { gelu(x); }, {"gelu", "int32", "float32 or float64"});
+  expect_error([&] { cos(x); }, {"cos", "int32"});
 }
 
 }  // namespace

@@ -24,7 +24,8 @@ std::string decisive_config(RunConfig config) {
   return lines;
 }
 
-void refuse_other_config(const std::string& path, const std::string& saved_lines, const std::string& our_lines) {
+void refuse_other_config(const std::string& path, const std::string& saved_lines,
+                         const std::string& our_lines) {
   std::istringstream saved(saved_lines), ours(our_lines);
   for (;;) {
     std::string theirs = "nothing", mine = "nothing";
@@ -57,6 +58,7 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Par
                      {"seed", std::to_string(config.seed)},
                      {"best_val_loss", fmt::format("{:.17g}", state.best_val_loss)},
                      {"best_step", std::to_string(state.best_step)},
+                     {"estimated_step", std::to_string(state.estimated_step)},
                      {"optimizer_updates", updates.dump()},
                      {"config", to_toml(config)},
                      {"decisive_config", decisive_config(config)}});
@@ -81,7 +83,7 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
       file.read_into(second_moment + parameter.name, moments.v);
     }
     return {std::stoll(file.metadata("step")), std::stod(file.metadata("best_val_loss")),
-            std::stoll(file.metadata("best_step"))};
+            std::stoll(file.metadata("best_step")), std::stoll(file.metadata("estimated_step"))};
   } catch (const nlohmann::json::exception& error) {
     fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
   } catch (const std::logic_error& error) {  // std::stoll and std::stod

@@ -1,6 +1,6 @@
-// What a run needs to go on as if it had never stopped: weights, optimizer, the number of steps done, the best
-// loss so far, the resolved config. Everything random is a function of the seed and the step, so there is no
-// generator state and no place in the data to remember.
+// What a run needs to go on as if it had never stopped: weights, optimizer, the number of steps done, the
+// best loss so far, the resolved config. Everything random is a function of the seed and the step, so there
+// is no generator state and no place in the data to remember.
 #pragma once
 
 #include <limits>
@@ -15,6 +15,7 @@ struct RunState {
   int64_t step = 0;  // optimizer steps done
   double best_val_loss = std::numeric_limits<double>::infinity();
   int64_t best_step = 0;
+  int64_t estimated_step = 0;  // at which the losses were estimated last
 };
 
 /// Writes the file whole or not at all.

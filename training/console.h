@@ -1,5 +1,6 @@
 // The lines a run shows: permanent ones, and a live status line. On a terminal the status is rewritten in
-// place; in a pipe or a log file it becomes a plain line now and then, so that a slow machine never looks dead.
+// place; in a pipe or a log file it becomes a plain line now and then, so that a slow machine never looks
+// dead.
 #pragma once
 
 #include <chrono>

@@ -8,7 +8,8 @@ namespace ld {
 
 Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key) {
   const auto tokens = file.tokens();
-  const auto choices = static_cast<uint64_t>(tokens.size()) - static_cast<uint64_t>(T);  // sequence and last target
+  const auto choices =
+      static_cast<uint64_t>(tokens.size()) - static_cast<uint64_t>(T);  // sequence and last target
   std::vector<int32_t> ids, targets;
   ids.reserve(static_cast<size_t>(B * T));
   targets.reserve(static_cast<size_t>(B * T));
@@ -28,7 +29,8 @@ Dataset open_dataset(RunConfig& config) {
     check(info.has_value() || std::filesystem::exists(config.data + "_train.bin"), config.data,
           "_train.bin is not there; make it with `make data` (the default corpus) or `./prepare TEXT --name ",
           std::filesystem::path(config.data).filename().string(), "`");
-    check(info.has_value(), config.data, ".toml is not there, so the vocabulary size is unknown; set it with ",
+    check(info.has_value(), config.data,
+          ".toml is not there, so the vocabulary size is unknown; set it with ",
           "--set model_config.alphabet_size=N");
     model.alphabet_size = info->vocabulary_size;
   }
@@ -38,8 +40,8 @@ Dataset open_dataset(RunConfig& config) {
           "; remove it from the config to take the data's");
   auto open = [&](const char* part) {
     const std::string path = config.data + part;
-    check(std::filesystem::exists(path), path, " is not there; make it with `make data` (the default corpus) or ",
-          "`./prepare TEXT`");
+    check(std::filesystem::exists(path), path,
+          " is not there; make it with `make data` (the default corpus) or ", "`./prepare TEXT`");
     return TokenFile(path, model.alphabet_size, model.context_size);
   };
   return {open("_train.bin"), open("_val.bin")};

@@ -12,16 +12,16 @@ struct Batch {
   Tensor ids, targets;  // (B, T) int32; targets are the ids one place further on
 };
 
-/// B sequences of T tokens at uniformly random offsets. Sequence b is a pure function of (key, first_sample + b):
-/// what a step sees does not depend on how it is cut into micro-batches, on evaluation or on a resume.
+/// B sequences of T tokens at uniformly random offsets. Sequence b is a pure function of (key, first_sample +
+/// b): what a step sees does not depend on how it is cut into micro-batches, on evaluation or on a resume.
 Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key);
 
 struct Dataset {
   TokenFile train, val;
 };
 
-/// Opens PREFIX_train.bin and PREFIX_val.bin of config.data. Where the config leaves alphabet_size open, it is
-/// set from PREFIX.toml. Throws one line that says what to run when something is missing.
+/// Opens PREFIX_train.bin and PREFIX_val.bin of config.data. Where the config leaves alphabet_size open, it
+/// is set from PREFIX.toml. Throws one line that says what to run when something is missing.
 Dataset open_dataset(RunConfig& config);
 
 }  // namespace ld

@@ -66,7 +66,8 @@ Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& da
   f.tokens_per_second = xb * static_cast<double>(T) / b.seconds;
   const double micro_batch = batch * static_cast<double>(T) / f.tokens_per_second;
   f.step_seconds = micro_batch * static_cast<double>(config.gradient_accumulation_steps);
-  const double estimates = static_cast<double>((config.train_steps + config.est_interval - 1) / config.est_interval);
+  const double estimates =
+      static_cast<double>((config.train_steps + config.est_interval - 1) / config.est_interval);
   // Evaluation has no backward pass: about a third of the work of training.
   f.run_seconds = f.step_seconds * static_cast<double>(config.train_steps) +
                   estimates * 2 * static_cast<double>(config.est_steps) * micro_batch / 3;
@@ -74,18 +75,23 @@ Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& da
 }
 
 std::string forecast_text(const Forecast& f, const RunConfig& config) {
-  auto row = [](const char* what, int64_t bytes) { return fmt::format("  {:<12}{:>10}\n", what, bytes_text(bytes)); };
+  auto row = [](const char* what, int64_t bytes) {
+    return fmt::format("  {:<12}{:>10}\n", what, bytes_text(bytes));
+  };
   std::string text = "memory\n" + row("weights", f.weights) + row("gradients", f.gradients) +
-                     row("optimizer", f.optimizer) + row("activations", f.activations) + row("workspace", f.workspace) +
-                     row("together", f.memory());
-  const int64_t tokens = config.batch_size * config.model_config.context_size * config.gradient_accumulation_steps;
+                     row("optimizer", f.optimizer) + row("activations", f.activations) +
+                     row("workspace", f.workspace) + row("together", f.memory());
+  const int64_t tokens =
+      config.batch_size * config.model_config.context_size * config.gradient_accumulation_steps;
   text += fmt::format("time      about {} tokens/s: {} for a step of {} tokens, {} for {} steps\n",
                       grouped(static_cast<int64_t>(f.tokens_per_second)), duration_text(f.step_seconds),
                       grouped(tokens), duration_text(f.run_seconds), grouped(config.train_steps));
   const int64_t machine = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
   if (std::string(device_name()) == "cpu" && f.memory() > machine)
-    text += fmt::format("warning   this machine has {} of memory: lower batch_size and raise "
-                        "gradient_accumulation_steps by the same factor\n", bytes_text(machine));
+    text += fmt::format(
+        "warning   this machine has {} of memory: lower batch_size and raise "
+        "gradient_accumulation_steps by the same factor\n",
+        bytes_text(machine));
   if (f.run_seconds > 7 * 86400.0)
     text += "note      that is long for this machine; configs/quickstart.toml shows a whole run in minutes\n";
   return text;

@@ -12,9 +12,9 @@ namespace ld {
 
 struct Forecast {
   int64_t weights = 0, gradients = 0, optimizer = 0, activations = 0, workspace = 0;  // bytes at the peak
-  double tokens_per_second = 0;  // of training
+  double tokens_per_second = 0;                                                       // of training
   double step_seconds = 0;
-  double run_seconds = 0;        // all steps and estimates, from the first step
+  double run_seconds = 0;  // all steps and estimates, from the first step
 
   int64_t memory() const { return weights + gradients + optimizer + activations + workspace; }
 };

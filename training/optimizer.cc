@@ -79,7 +79,8 @@ void AdamW::step(double lr) {
                         static_cast<A>(parameter.decays ? lr * options_.weight_decay : 0),
                         static_cast<A>(lr / (1 - std::pow(options_.beta1, updates))),
                         static_cast<A>(1 / (1 - std::pow(options_.beta2, updates)))};
-      adamw(value.data<T>(), moments.m.data<A>(), moments.v.data<A>(), gradient.data<T>(), value.elements(), u);
+      adamw(value.data<T>(), moments.m.data<A>(), moments.v.data<A>(), gradient.data<T>(), value.elements(),
+            u);
     });
   }
 }

@@ -13,11 +13,16 @@ using nlohmann::json;
 
 const char* dtype_code(DType dtype) {
   switch (dtype) {
-    case DType::float32: return "F32";
-    case DType::float64: return "F64";
-    case DType::bfloat16: return "BF16";
-    case DType::int32: return "I32";
-    case DType::uint16: return "U16";
+    case DType::float32:
+      return "F32";
+    case DType::float64:
+      return "F64";
+    case DType::bfloat16:
+      return "BF16";
+    case DType::int32:
+      return "I32";
+    case DType::uint16:
+      return "U16";
   }
   return "?";
 }
@@ -30,7 +35,8 @@ std::string text_of(const Shape& shape) {
 
 }  // namespace
 
-void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata) {
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const Metadata& metadata) {
   json header;
   header["__metadata__"] = metadata;
   int64_t offset = 0;
@@ -60,13 +66,14 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(read_file(path)) {
   const char* advice = "; the file is damaged, use another checkpoint";
   uint64_t length = 0;
-  check(bytes_.size() >= sizeof length, path_, ": has ", bytes_.size(), " bytes, too few for a safetensors file", advice);
+  check(bytes_.size() >= sizeof length, path_, ": has ", bytes_.size(),
+        " bytes, too few for a safetensors file", advice);
   std::memcpy(&length, bytes_.data(), sizeof length);
-  check(length <= bytes_.size() - sizeof length, path_, ": its header should have ", length, " bytes and the file has ",
-        bytes_.size(), advice);
+  check(length <= bytes_.size() - sizeof length, path_, ": its header should have ", length,
+        " bytes and the file has ", bytes_.size(), advice);
   const size_t data = sizeof length + length;
-  const json header = json::parse(bytes_.begin() + sizeof length, bytes_.begin() + static_cast<std::ptrdiff_t>(data),
-                                  nullptr, false);
+  const json header = json::parse(bytes_.begin() + sizeof length,
+                                  bytes_.begin() + static_cast<std::ptrdiff_t>(data), nullptr, false);
   check(header.is_object(), path_, ": its header is not JSON", advice);
   size_t end = data;
   try {
@@ -77,7 +84,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(
       }
       Entry entry{value.at("dtype"), {}, value.at("data_offsets").at(0), value.at("data_offsets").at(1)};
       for (int64_t size : value.at("shape")) entry.shape.push_back(size);
-      check(entry.begin <= entry.end && entry.end <= (size_t{1} << 62), path_, ": tensor ", name, " has bad offsets", advice);
+      check(entry.begin <= entry.end && entry.end <= (size_t{1} << 62), path_, ": tensor ", name,
+            " has bad offsets", advice);
       entry.begin += data;
       entry.end += data;
       end = std::max(end, entry.end);
@@ -92,7 +100,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(
 
 const std::string& SafetensorsFile::metadata(const std::string& key) const {
   auto found = metadata_.find(key);
-  check(found != metadata_.end(), path_, ": has no \"", key, "\" in its metadata; it is not a checkpoint of this program");
+  check(found != metadata_.end(), path_, ": has no \"", key,
+        "\" in its metadata; it is not a checkpoint of this program");
   return found->second;
 }
 
@@ -100,8 +109,8 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) c
   auto found = entries_.find(name);
   check(found != entries_.end(), path_, ": has no tensor ", name, "; it belongs to another model");
   const Entry& entry = found->second;
-  check(entry.shape == tensor.shape() && entry.dtype == dtype_code(tensor.dtype()), path_, ": tensor ", name, " is ",
-        entry.dtype, " ", text_of(entry.shape), ", the model wants ", dtype_code(tensor.dtype()), " ",
+  check(entry.shape == tensor.shape() && entry.dtype == dtype_code(tensor.dtype()), path_, ": tensor ", name,
+        " is ", entry.dtype, " ", text_of(entry.shape), ", the model wants ", dtype_code(tensor.dtype()), " ",
         text_of(tensor.shape()), "; it belongs to another model");
   check(entry.end - entry.begin == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ",
         entry.end - entry.begin, " bytes, expected ", tensor.bytes());

@@ -1,5 +1,6 @@
-// The safetensors format (https://github.com/huggingface/safetensors): eight bytes little-endian length of a JSON
-// header {name: {dtype, shape, data_offsets}, "__metadata__": {string: string}}, then the tensors' bytes.
+// The safetensors format (https://github.com/huggingface/safetensors): eight bytes little-endian length of a
+// JSON header {name: {dtype, shape, data_offsets}, "__metadata__": {string: string}}, then the tensors'
+// bytes.
 #pragma once
 
 #include <map>
@@ -18,7 +19,8 @@ struct NamedTensor {
 using Metadata = std::map<std::string, std::string>;
 
 /// Writes the file whole or not at all (SafeFile).
-void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Metadata& metadata);
+void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                       const Metadata& metadata);
 
 /// A file opened for reading. The constructor reads and checks the header: a file that is truncated, too long
 /// or not of this format is refused with the reason.

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "model/transformer.h"
@@ -33,12 +34,13 @@ enum class RunEnd { finished, interrupted };
 /// A run and its folder:
 ///   config.toml              the resolved config
 ///   metrics.jsonl            a line per step and per estimate
-///   last.safetensors         everything needed to go on, at most `checkpoint_interval` steps or ten minutes old
-///   best.safetensors         the same at the lowest validation loss so far
+///   last.safetensors         everything needed to go on, at most `checkpoint_interval` steps or ten minutes
+///   old best.safetensors         the same at the lowest validation loss so far
 class Trainer {
  public:
   /// `fresh` refuses a folder that holds a run; `resume` goes on from its last checkpoint.
-  Trainer(const RunConfig& config, Transformer& model, const Dataset& data, const std::string& folder, RunStart start);
+  Trainer(const RunConfig& config, Transformer& model, const Dataset& data, const std::string& folder,
+          RunStart start);
 
   /// Trains until train_steps steps are done, or until interrupted() after the step at hand.
   RunEnd run();
@@ -51,8 +53,10 @@ class Trainer {
   Losses run_micro_batch(int64_t i);
   /// Does the step at hand again to find the op that made `what` not finite, and throws its name.
   [[noreturn]] void stop_at_anomaly(const std::string& what);
-  Estimate estimate(const TokenFile& file, uint32_t site, const std::string& what);
-  void estimate_both();
+  /// Nothing when interrupted().
+  std::optional<Estimate> estimate(const TokenFile& file, uint32_t site, const std::string& what);
+  bool estimate_is_due() const;
+  bool estimate_both();  // false when interrupted()
   void save_last();
   void open_metrics();
   NoiseKey noise(int64_t micro_batch, uint32_t site = 0) const;
@@ -64,7 +68,8 @@ class Trainer {
   std::string folder_;
   AdamW optimizer_;
   RunState state_;
-  int64_t first_step_ = 0, saved_step_ = 0;
+  int64_t first_step_ = 0;  // of this process
+  int64_t saved_step_ = 0;  // in last.safetensors
   std::chrono::steady_clock::time_point saved_at_ = std::chrono::steady_clock::now();
   double step_seconds_ = 0;  // running mean
   std::ofstream metrics_;
