@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "autograd/trace.h"
+#include "engine/threads.h"
 #include "model/sites.h"
 #include "training/forecast.h"
 #include "training/interrupt.h"
@@ -65,13 +66,16 @@ int train(const Options& options) {
     draw_tape(model, config, data, options.draw);
     return 0;
   }
-  fmt::print("{}", forecast_text(forecast(model, config, data), config));
-  if (options.dry_run) return 0;
-
+  auto print_forecast = [&] { fmt::print("{}", forecast_text(forecast(model, config, data), config)); };
+  if (options.dry_run) {
+    print_forecast();
+    return 0;
+  }
   const auto start = options.resume      ? ld::RunStart::resume
                      : options.overwrite ? ld::RunStart::overwrite
                                          : ld::RunStart::fresh;
   ld::Trainer trainer(config, model, data, folder, start);
+  print_forecast();
   fmt::print("run       {}{}\n", folder,
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
@@ -82,6 +86,7 @@ int train(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ld::wait_politely(argv);
   Options options;
   CLI::App app(
       "Trains a transformer, with LearnedDropout or without, as a config says.\n"

@@ -2,10 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "engine/accumulator.h"
 #include "engine/tensor.h"
@@ -67,8 +65,6 @@ class Var {
   const std::shared_ptr<GradientSlot>& slot() const { return slot_; }
 
  private:
-  friend std::vector<Var> record(const char*, const std::vector<Var>&, const std::vector<Tensor>&,
-                                 std::function<void(const class Gradients&)>);
   friend class Tape;
   Tensor value_;
   std::shared_ptr<GradientSlot> slot_;

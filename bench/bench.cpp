@@ -14,6 +14,7 @@
 
 #include "autograd/trace.h"
 #include "engine/gemm.h"
+#include "engine/threads.h"
 #include "model/transformer.h"
 #include "training/console.h"
 #include "training/optimizer.h"
@@ -212,6 +213,7 @@ void run(const Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ld::wait_politely(argv);
   Options o;
   CLI::App app("Times a training step on synthetic tokens.", "bench");
   app.get_formatter()->column_width(28);

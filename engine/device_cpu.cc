@@ -34,9 +34,13 @@ void* device_allocate(size_t bytes) {
 }
 void device_free(void* memory) { std::free(memory); }
 
-void copy_to_device(void* device, const void* host, size_t bytes) { std::memcpy(device, host, bytes); }
-void copy_to_host(void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
-void copy_on_device(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+// An empty vector's data may be null, which memcpy must not be given even for no bytes.
+static void copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+void copy_to_device(void* device, const void* host, size_t bytes) { copy(device, host, bytes); }
+void copy_to_host(void* host, const void* device, size_t bytes) { copy(host, device, bytes); }
+void copy_on_device(void* to, const void* from, size_t bytes) { copy(to, from, bytes); }
 void fill_bytes(void* device, int byte, size_t bytes) { std::memset(device, byte, bytes); }
 void synchronize() {}
 

@@ -50,7 +50,7 @@ MaskedInput literal_mask(const Var& x, const Var& a, const Var& shift, const Mas
   auto fraction = [](const Var& condition) { return mean(condition).value().item(); };
   Tensor statistics = Tensor::from({fraction(at_least(r, 0.5)), l1.value().item(), entropy.value().item(),
                                     1 - fraction(at_least(neg(m), -0.9)), 1 - fraction(at_least(m, 0.1))},
-                                   {mask_statistics}, m.dtype());
+                                   {mask_statistics}, l1.dtype());
   return {y, l1, entropy, statistics};
 }
 

@@ -104,10 +104,20 @@ struct Head {
     const T factor = T(1) / std::sqrt(static_cast<T>(D));
     for (int64_t t = 0; t < T_; ++t) {
       const S *from = qkv + s.qkv(b, t, h), *kt = from + s.C(), *vt = kt + s.C();
+      T *q_row = &q[t * Dp], *k_row = &k[t * Dp], *v_row = &v[t * Dp];
+#pragma omp simd
       for (int64_t d = 0; d < D; ++d) {
-        q[t * Dp + d] = static_cast<T>(from[d]) * factor;
-        k[t * Dp + d] = k_columns[d * Tp + t] = static_cast<T>(kt[d]);
-        v[t * Dp + d] = v_columns[d * Tp + t] = static_cast<T>(vt[d]);
+        q_row[d] = static_cast<T>(from[d]) * factor;
+        k_row[d] = static_cast<T>(kt[d]);
+        v_row[d] = static_cast<T>(vt[d]);
+      }
+    }
+    for (int64_t d = 0; d < D; ++d) {
+      T *k_line = &k_columns[d * Tp], *v_line = &v_columns[d * Tp];
+#pragma omp simd
+      for (int64_t t = 0; t < T_; ++t) {
+        k_line[t] = k[t * Dp + d];
+        v_line[t] = v[t * Dp + d];
       }
     }
   }
@@ -217,13 +227,16 @@ void head_backward(HeadGradient<T>& g, Head<T>& head, const S* dy, const S* y, c
   }
 }
 
+/// Whether there is so much to do that more threads finish earlier.
+inline bool worth_threads(const AttentionSizes& s) { return s.B * s.H * s.T * s.T * s.D > 65536; }
+
 }  // namespace attention_cpu
 
 // S is what the tensors hold; the work is done in its accumulation type.
 template <class S>
 void attention_forward(S* y, acc_t<S>* log_sum, const S* qkv, const AttentionSizes& s) {
   using namespace attention_cpu;
-#pragma omp parallel
+#pragma omp parallel if (worth_threads(s))
   {
     Head<acc_t<S>> head(s);
     std::vector<acc_t<S>> out(static_cast<size_t>(block_rows * head.Dp));
@@ -240,7 +253,7 @@ void attention_backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_
                         const AttentionSizes& s) {
   using T = acc_t<S>;
   using namespace attention_cpu;
-#pragma omp parallel
+#pragma omp parallel if (worth_threads(s))
   {
     Head<T> head(s);
     HeadGradient<T> g(head);
@@ -250,13 +263,16 @@ void attention_backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_
       const int64_t b = bh / s.H, h = bh % s.H;
       head.load(qkv, s, b, h);
       head_backward(g, head, dy, y, log_sum, s, b, h);
-      for (int64_t t = 0; t < s.T; ++t)
+      for (int64_t t = 0; t < s.T; ++t) {
+        const int64_t q = s.qkv(b, t, h), k = q + s.C(), v = k + s.C();
+        const T *dq = &g.dq[t * head.Dp], *dk = &g.dk[t * head.Dp], *dv = &g.dv[t * head.Dp];
+#pragma omp simd
         for (int64_t d = 0; d < s.D; ++d) {
-          const int64_t q = s.qkv(b, t, h) + d;
-          dqkv.add(q, g.dq[t * head.Dp + d] * factor);  // q was loaded with the factor in it,
-          dqkv.add(q + s.C(), g.dk[t * head.Dp + d]);   // which dk therefore has already
-          dqkv.add(q + 2 * s.C(), g.dv[t * head.Dp + d]);
+          dqkv.add(q + d, dq[d] * factor);  // q was loaded with the factor in it,
+          dqkv.add(k + d, dk[d]);           // which dk therefore has already
+          dqkv.add(v + d, dv[d]);
         }
+      }
     }
   }
 }

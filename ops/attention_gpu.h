@@ -1,6 +1,6 @@
-// Attention on the GPU, the plain form: a warp per query row, and in backward also a warp per key row, so that
-// every gradient element is summed by one warp in a fixed order. Scores are computed by one thread per key;
-// products with v, k, q and dy by one thread per column, the probabilities passing from lane to lane.
+// Attention on the GPU, the plain form: a warp per query row, and in backward also a warp per key row, so
+// that every gradient element is summed by one warp in a fixed order. Scores are computed by one thread per
+// key; products with v, k, q and dy by one thread per column, the probabilities passing from lane to lane.
 #pragma once
 
 #include <limits>
@@ -39,11 +39,13 @@ __device__ A warp_max(A x) {
 
 /// sum[c] += Σ over the 32 lanes of weight(lane) · rows[lane][column of mine]; `rows` lie `stride` apart.
 template <class A, class T>
-__device__ void add_weighted_rows(A* sum, A weight, const T* rows, int64_t stride, int64_t n, int64_t D, int lane) {
+__device__ void add_weighted_rows(A* sum, A weight, const T* rows, int64_t stride, int64_t n, int64_t D,
+                                  int lane) {
   for (int source = 0; source < 32; ++source) {
     A w = __shfl_sync(all_lanes, weight, source);
     if (source >= n) continue;
-    for (int c = 0; c * 32 + lane < D; ++c) sum[c] += w * static_cast<A>(rows[source * stride + c * 32 + lane]);
+    for (int c = 0; c * 32 + lane < D; ++c)
+      sum[c] += w * static_cast<A>(rows[source * stride + c * 32 + lane]);
   }
 }
 
@@ -87,7 +89,8 @@ __global__ void forward_kernel(T* y, acc_t<T>* log_sum, const T* qkv, AttentionS
     A p = j <= at.t ? math::exp(score(j) - largest) / total * s.keep<A>(at.b, at.h, at.t, j) : A(0);
     add_weighted_rows(sum, p, v + j0 * stride, stride, at.t + 1 - j0, s.D, at.lane);
   }
-  for (int c = 0; c * 32 + at.lane < s.D; ++c) y[s.out(at.b, at.t, at.h) + c * 32 + at.lane] = static_cast<T>(sum[c]);
+  for (int c = 0; c * 32 + at.lane < s.D; ++c)
+    y[s.out(at.b, at.t, at.h) + c * 32 + at.lane] = static_cast<T>(sum[c]);
   if (at.lane == 0) log_sum[s.row(at.b, at.t, at.h)] = largest + math::log(total);
 }
 
@@ -97,8 +100,8 @@ struct Pair {
   A p = 0, ds = 0;
 };
 template <class T>
-__device__ Pair<acc_t<T>> pair_of(const T* qkv, const T* dy, acc_t<T> log_sum, acc_t<T> delta, const AttentionSizes& s,
-                                  int64_t b, int64_t h, int64_t i, int64_t j) {
+__device__ Pair<acc_t<T>> pair_of(const T* qkv, const T* dy, acc_t<T> log_sum, acc_t<T> delta,
+                                  const AttentionSizes& s, int64_t b, int64_t h, int64_t i, int64_t j) {
   using A = acc_t<T>;
   const T *q = qkv + s.qkv(b, i, h), *k = qkv + s.qkv(b, j, h) + s.C(), *v = k + s.C();
   const A factor = A(1) / math::sqrt(static_cast<A>(s.D));
@@ -129,8 +132,8 @@ __global__ void backward_query_kernel(Accumulator<T> dqkv, acc_t<T>* delta, cons
 }
 
 template <class T>
-__global__ void backward_key_kernel(Accumulator<T> dqkv, const acc_t<T>* delta, const T* dy, const acc_t<T>* log_sum,
-                                    const T* qkv, AttentionSizes s) {
+__global__ void backward_key_kernel(Accumulator<T> dqkv, const acc_t<T>* delta, const T* dy,
+                                    const acc_t<T>* log_sum, const T* qkv, AttentionSizes s) {
   using A = acc_t<T>;
   RowOfWarp at(s);  // t is the key j here
   if (!at.valid) return;
@@ -170,7 +173,8 @@ void attention_backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_
   Tensor delta({s.B, s.H, s.T}, dtype_of<acc_t<T>>());
   auto* d = delta.data<acc_t<T>>();
   launch(backward_query_kernel<T>, grid(s), dim3(block), 0, dqkv, d, dy, y, log_sum, qkv, s);
-  launch(backward_key_kernel<T>, grid(s), dim3(block), 0, dqkv, static_cast<const acc_t<T>*>(d), dy, log_sum, qkv, s);
+  launch(backward_key_kernel<T>, grid(s), dim3(block), 0, dqkv, static_cast<const acc_t<T>*>(d), dy, log_sum,
+         qkv, s);
 }
 
 }  // namespace ld

@@ -7,8 +7,8 @@ namespace {
 
 // One function for both directions: what is kept of x, or of dy.
 template <class T>
-void dropout_kernel(Accumulator<T> out, const T* in, double drop, NoiseKey key, int64_t samples, int64_t rows_per_sample,
-                    int64_t cols) {
+void dropout_kernel(Accumulator<T> out, const T* in, double drop, NoiseKey key, int64_t samples,
+                    int64_t rows_per_sample, int64_t cols) {
   using A = acc_t<T>;
   const A factor = static_cast<A>(1.0 / (1.0 - drop));
   const auto rate = static_cast<float>(drop);

@@ -6,12 +6,14 @@ namespace ld {
 namespace {
 
 template <class T>
-void embedding_forward(T* y, const int32_t* ids, const T* token_table, const T* position_table, int64_t B, int64_t L,
-                       int64_t C) {
+void embedding_forward(T* y, const int32_t* ids, const T* token_table, const T* position_table, int64_t B,
+                       int64_t L, int64_t C) {
   using A = acc_t<T>;
   for_each_row(B * L, C, [=] KERNEL(int64_t r, auto row) {
     const T *token = token_table + ids[r] * C, *position = position_table + r % L * C;
-    row.each([=](int64_t j) { y[r * C + j] = static_cast<T>(static_cast<A>(token[j]) + static_cast<A>(position[j])); });
+    row.each([=](int64_t j) {
+      y[r * C + j] = static_cast<T>(static_cast<A>(token[j]) + static_cast<A>(position[j]));
+    });
   });
 }
 
@@ -39,10 +41,12 @@ Var embedding(const Tensor& ids, const Var& token_table, const Var& position_tab
   check(ids.dtype() == DType::int32 && ids.rank() == 2, "embedding: ids are ", ids.dtype(), " ", ids.shape(),
         ", expected int32 (B, T)");
   check_same_dtype("embedding", token_table, position_table);
-  check(token_table.shape().rank() == 2, "embedding: token table has shape ", token_table.shape(), ", expected (V, C)");
+  check(token_table.shape().rank() == 2, "embedding: token table has shape ", token_table.shape(),
+        ", expected (V, C)");
   const int64_t B = ids.size(0), L = ids.size(1), V = token_table.size(0), C = token_table.size(1);
   check(position_table.shape().rank() == 2 && position_table.size(0) >= L && position_table.size(1) == C,
-        "embedding: position table has shape ", position_table.shape(), ", expected (at least ", L, ", ", C, ")");
+        "embedding: position table has shape ", position_table.shape(), ", expected (at least ", L, ", ", C,
+        ")");
   check_ids(ids, V);
   Tensor y({B, L, C}, token_table.dtype());
   dispatch_float("embedding", y.dtype(), [&](auto t) {

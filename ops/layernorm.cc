@@ -31,8 +31,8 @@ void layernorm_forward(T* y, acc_t<T>* mean, acc_t<T>* rstd, const T* x, const T
 }
 
 template <class T>
-void layernorm_backward_x(Accumulator<T> dx, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd, const T* x,
-                          const T* w, int64_t rows, int64_t cols) {
+void layernorm_backward_x(Accumulator<T> dx, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd,
+                          const T* x, const T* w, int64_t rows, int64_t cols) {
   using A = acc_t<T>;
   for_each_row(rows, cols, [=] KERNEL(int64_t r, auto row) {
     const T* xr = x + r * cols;
@@ -47,8 +47,8 @@ void layernorm_backward_x(Accumulator<T> dx, const T* dy, const acc_t<T>* mean, 
 }
 
 template <class T>
-void layernorm_backward_w(Accumulator<T> dw, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd, const T* x,
-                          int64_t rows, int64_t cols) {
+void layernorm_backward_w(Accumulator<T> dw, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd,
+                          const T* x, int64_t rows, int64_t cols) {
   using A = acc_t<T>;
   reduce_columns<T>(dw, rows, cols, [=] KERNEL(int64_t r, int64_t c) {
     return static_cast<A>(dy[r * cols + c]) * (static_cast<A>(x[r * cols + c]) - mean[r]) * rstd[r];
@@ -57,13 +57,15 @@ void layernorm_backward_w(Accumulator<T> dw, const T* dy, const acc_t<T>* mean, 
 
 template <class T>
 void layernorm_backward_b(Accumulator<T> db, const T* dy, int64_t rows, int64_t cols) {
-  reduce_columns<T>(db, rows, cols, [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
+  reduce_columns<T>(db, rows, cols,
+                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
 }
 
 }  // namespace
 
 Var layernorm(const Var& x, const Var& weight, const Var& bias, double eps) {
-  check(x.shape().rank() >= 1 && x.size(-1) > 0, "layernorm: x has shape ", x.shape(), ", expected (…, C) with C > 0");
+  check(x.shape().rank() >= 1 && x.size(-1) > 0, "layernorm: x has shape ", x.shape(),
+        ", expected (…, C) with C > 0");
   check_same_dtype("layernorm", x, weight);
   const int64_t cols = x.size(-1), rows = rows_of(x.value());
   check_shape("layernorm", "weight", weight, {cols});
@@ -76,15 +78,17 @@ Var layernorm(const Var& x, const Var& weight, const Var& bias, double eps) {
     using T = decltype(t);
     mean = Tensor({rows}, dtype_of<acc_t<T>>());
     rstd = Tensor({rows}, dtype_of<acc_t<T>>());
-    layernorm_forward(y.data<T>(), mean.data<acc_t<T>>(), rstd.data<acc_t<T>>(), saved_x.data<T>(), saved_w.data<T>(),
-                      bias ? bias.value().data<T>() : nullptr, static_cast<acc_t<T>>(eps), rows, cols);
+    layernorm_forward(y.data<T>(), mean.data<acc_t<T>>(), rstd.data<acc_t<T>>(), saved_x.data<T>(),
+                      saved_w.data<T>(), bias ? bias.value().data<T>() : nullptr, static_cast<acc_t<T>>(eps),
+                      rows, cols);
   });
   return record("layernorm", {x, weight, bias}, y, [=](const Gradients& g) {
     dispatch_float("layernorm", saved_x.dtype(), [&](auto t) {
       using T = decltype(t);
       const T* dy = g.dy<T>();
       const auto *m = mean.data<acc_t<T>>(), *s = rstd.data<acc_t<T>>();
-      if (g.needs(0)) layernorm_backward_x(g.dx<T>(0), dy, m, s, saved_x.data<T>(), saved_w.data<T>(), rows, cols);
+      if (g.needs(0))
+        layernorm_backward_x(g.dx<T>(0), dy, m, s, saved_x.data<T>(), saved_w.data<T>(), rows, cols);
       if (g.needs(1)) layernorm_backward_w(g.dx<T>(1), dy, m, s, saved_x.data<T>(), rows, cols);
       if (g.needs(2)) layernorm_backward_b(g.dx<T>(2), dy, rows, cols);
     });

@@ -1,4 +1,5 @@
-// The two choices a LearnedDropout mask leaves open; a header of its own because configurations name them too.
+// The two choices a LearnedDropout mask leaves open; a header of its own because configurations name them
+// too.
 #pragma once
 
 namespace ld {

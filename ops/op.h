@@ -12,7 +12,8 @@
 namespace ld {
 
 inline void check_same_dtype(const char* op, const Var& a, const Var& b) {
-  check(a.dtype() == b.dtype(), op, ": operands have dtypes ", a.dtype(), " and ", b.dtype(), ", expected the same");
+  check(a.dtype() == b.dtype(), op, ": operands have dtypes ", a.dtype(), " and ", b.dtype(),
+        ", expected the same");
 }
 
 inline void check_shape(const char* op, const char* name, const Var& x, const Shape& expected) {

@@ -114,7 +114,8 @@ TEST_CASE("prepare: mistakes are refused and leave no file") {
     return message.find(part) != std::string::npos;
   };
   CHECK(contains(error([](auto& o) { o.texts.clear(); }), "no text given"));
-  CHECK(contains(error([&](auto& o) { o.texts = {in / "none.txt"}; }), "none.txt: cannot read this text: No such file"));
+  CHECK(contains(error([&](auto& o) { o.texts = {in / "none.txt"}; }),
+                 "none.txt: cannot read this text: No such file"));
   CHECK(contains(error([&](auto& o) { o.texts = {in.file("e.txt", "")}; }), "e.txt: is empty"));
   CHECK(contains(error([&](auto& o) { o.texts = {in.file("1.txt", "x")}; }), "only 1 character"));
   CHECK(contains(error([&](auto& o) { o.texts = {in.file("x.dict", "hello\n")}; }), "no entries"));

@@ -28,7 +28,7 @@ class Console {
   Clock::time_point printed_ = Clock::now();
 };
 
-/// "45 s", "12 min 30 s", "3 h 20 min", "51 days".
+/// "0.3 s", "45 s", "12 min 30 s", "3 h 20 min", "51 days".
 std::string duration_text(double seconds);
 /// "1,234,567".
 std::string grouped(int64_t n);

@@ -186,7 +186,7 @@ void Trainer::show_step(const StepMetrics& m) {
       static_cast<double>(config_.batch_size * model.context_size * config_.gradient_accumulation_steps);
   const bool masks = model.learned_dropout_config.has_value();
   const std::string text =
-      fmt::format("step {}/{}  {}  grad norm {:.3g}  lr {:.2e}  {} tokens/s  ends in {}", state_.step,
+      fmt::format("step {}/{}  {}  grad norm {:.3f}  lr {:.2e}  {} tokens/s  ends in {}", state_.step,
                   config_.train_steps, loss_text(m, has_penalty(model), masks), m.gradient_norm, m.lr,
                   grouped(std::lround(tokens / m.seconds)),
                   duration_text(step_seconds_ * static_cast<double>(config_.train_steps - state_.step)));
@@ -280,10 +280,10 @@ RunEnd Trainer::run() {
       save_last();
     }
     if (state_.step >= config_.train_steps) break;
-    if (interrupted()) return stopped();
     show_step(step());
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
+    if (interrupted()) return stopped();
   }
   console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
                             state_.best_val_loss, state_.best_step, folder_));
