@@ -155,6 +155,8 @@ GradcheckResult gradcheck(const Function& f, const std::vector<Tensor>& inputs,
     for (int d = 0; d < options.directions; ++d) {
       auto u = own_random(inputs[k].shape(), options.seed, first_direction_site + static_cast<uint32_t>(d))
                    .to_vector();
+      const double length = std::sqrt(dot(u, u));
+      for (double& x : u) x /= length;  // so that h is as small a step as along one element
       compare(input + ", direction " + std::to_string(d), dot(g, u), probe.along(k, u, options.step),
               0.01 * norm);
     }
