@@ -40,8 +40,9 @@ const std::vector<OpCase>& all_cases() {
 GradcheckOptions case_options() {
   GradcheckOptions options;
 #ifdef ENGINE_EMULATED
-  options.every_element_up_to = 0;  // a fiber for each CUDA thread: directions see every element at less cost,
-  options.directions = 2;           // and the mathematics is what the CPU build proves element by element
+  options.every_element_up_to =
+      0;                   // a fiber for each CUDA thread: directions see every element at less cost,
+  options.directions = 2;  // and the mathematics is what the CPU build proves element by element
 #endif
   return options;
 }
