@@ -15,7 +15,7 @@ struct Block {
   LearnedDropout learned_dropout;  // HIDDEN_STATE only
 };
 
-/// The sum of everything a model returns for training.
+/// What a model returns for training.
 struct Losses {
   Var loss;                   // (): cross_entropy + penalty in training, cross_entropy otherwise
   Var cross_entropy;          // ()

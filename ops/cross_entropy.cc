@@ -29,7 +29,7 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
       // The prediction is the first of the largest logits.
       const A before =
           row.sum([=](int64_t j) { return static_cast<A>(l[j]) >= of_target && j < target ? A(1) : A(0); });
-      row.once([=] { mistakes[r] = counted && (of_target < largest || before > A(0)) ? A(1) : A(0); });
+      row.once([=] { mistakes[r] = counted && !(of_target >= largest && before == A(0)) ? A(1) : A(0); });
     }
     row.once([=] { losses[r] = counted ? math::log(total) + (largest - of_target) : A(0); });
     if (gradient) {

@@ -40,9 +40,10 @@ const std::vector<OpCase>& all_cases() {
 GradcheckOptions case_options() {
   GradcheckOptions options;
 #ifdef ENGINE_EMULATED
-  options.every_element_up_to =
-      0;                   // a fiber for each CUDA thread: directions see every element at less cost,
-  options.directions = 2;  // and the mathematics is what the CPU build proves element by element
+  // A CUDA thread is a fiber here. Directions see every element at less cost, and the mathematics is what the
+  // CPU build proves element by element.
+  options.every_element_up_to = 0;
+  options.directions = 2;
 #endif
   return options;
 }

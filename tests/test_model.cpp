@@ -73,8 +73,11 @@ TEST_CASE("model: the published configs have the published numbers of parameters
     const std::clock_t begin = std::clock();
     const Transformer model(config, DType::float32, 1337);
     const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-    CHECK(seconds <
-          2);  // of processor time, all threads together: a second on two cores, however busy they are
+#if defined(ENGINE_CPU) && !defined(__SANITIZE_ADDRESS__)  // a speed is one of optimised code
+    CHECK(seconds < 2);  // of processor time, all threads together: a second on two cores, however busy
+#else
+    (void)seconds;
+#endif
     CHECK(model.parameter_count() == row.parameters);
     CHECK(model.parameters().elements() == row.parameters + config.context_size * config.n_embed);
     for (const char* other : row.configs) {

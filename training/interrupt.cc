@@ -28,6 +28,7 @@ void on_signal(int signal) {
 void catch_interrupts() {
   struct sigaction action {};
   action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;  // a write to the disk goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
 }

@@ -103,6 +103,12 @@ void Trainer::open_metrics() {
   check(metrics_.is_open(), path, ": cannot be written");
 }
 
+void Trainer::write_metrics(const std::string& line) {
+  metrics_ << line << '\n' << std::flush;
+  check(metrics_.good(), folder_,
+        "/metrics.jsonl: cannot be written; is the disk full? Make room, then --resume");
+}
+
 NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
   return {static_cast<uint64_t>(config_.seed), static_cast<uint32_t>(state_.step),
           static_cast<uint32_t>(micro_batch * config_.batch_size), site};
@@ -208,7 +214,7 @@ void Trainer::show_step(const StepMetrics& m) {
                   {"entropy", m.entropy},
                   {"above_90", m.above_90},
                   {"below_10", m.below_10}});
-  metrics_ << entry.dump() << '\n' << std::flush;
+  write_metrics(entry.dump());
 }
 
 std::optional<Estimate> Trainer::estimate(const TokenFile& file, uint32_t site, const std::string& what) {
@@ -250,7 +256,7 @@ bool Trainer::estimate_both() {
                       {"val_loss", val->loss},
                       {"train_error_rate", train->error_rate},
                       {"val_error_rate", val->error_rate}};
-  metrics_ << entry.dump() << '\n' << std::flush;
+  write_metrics(entry.dump());
   if (!best) return true;
   state_.best_val_loss = val->loss;
   state_.best_step = state_.step;

@@ -32,10 +32,10 @@ enum class RunStart { fresh, resume, overwrite };
 enum class RunEnd { finished, interrupted };
 
 /// A run and its folder:
-///   config.toml              the resolved config
-///   metrics.jsonl            a line per step and per estimate
-///   last.safetensors         everything needed to go on, at most `checkpoint_interval` steps or ten minutes
-///   old best.safetensors         the same at the lowest validation loss so far
+///   config.toml        the resolved config
+///   metrics.jsonl      a line per step and per estimate
+///   last.safetensors   everything needed to go on, from at most checkpoint_interval steps ago
+///   best.safetensors   the same at the lowest validation loss so far
 class Trainer {
  public:
   /// `fresh` refuses a folder that holds a run; `resume` goes on from its last checkpoint.
@@ -59,6 +59,7 @@ class Trainer {
   bool estimate_both();  // false when interrupted()
   void save_last();
   void open_metrics();
+  void write_metrics(const std::string& line);
   NoiseKey noise(int64_t micro_batch, uint32_t site = 0) const;
   void show_step(const StepMetrics& metrics);
 
