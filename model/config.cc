@@ -43,7 +43,7 @@ std::optional<Problem> find_contradiction(const ModelConfig& config) {
     return Problem{{"n_head", "n_embed"}, indivisible(config.n_embed, "n_head", config.n_head)};
 
   if (const auto& dropout = config.learned_dropout_config) {
-    if (config.n_embed % dropout->n_head != 0)
+    if (dropout->mask_function == MaskFunction::attention && config.n_embed % dropout->n_head != 0)
       return Problem{{"learned_dropout_config.n_head", "n_embed"},
                      indivisible(config.n_embed, "learned_dropout_config.n_head", dropout->n_head)};
     if (dropout->use_noise_at_inference && dropout->mask_rounding_type != MaskRounding::noise_and_linear)

@@ -29,15 +29,29 @@ void visit_keys(KeyVisitor& keys, CoefficientConfig& config) {
 }
 
 void visit_keys(KeyVisitor& keys, LearnedDropoutConfig& config) {
-  visit_enum(keys, Key{"dropout_input_type", "what the masks are computed from"}.required(),
+  visit_enum(keys, {"mask_function", "ATTENTION: cos of an attention; ELEMENTWISE: cos(A x + B)"},
+             config.mask_function, mask_function_names);
+  const bool attends = config.mask_function == MaskFunction::attention;
+  const auto of_attention = [&](Key key, bool required) {
+    if (attends && required) key = key.required();
+    return key.only_if(attends, "mask_function = \"ATTENTION\"");
+  };
+  const auto of_elementwise = [&](const Key& key) {
+    return key.only_if(!attends, "mask_function = \"ELEMENTWISE\"");
+  };
+  visit_enum(keys, {"placement", "FEED_FORWARD: at its end; EVERY_DROPOUT: wherever the baseline drops"},
+             config.placement, placement_names);
+  visit_enum(keys, of_attention({"dropout_input_type", "what the masks are computed from"}, true),
              config.dropout_input_type, dropout_input_names);
   visit_enum(keys, {"mask_rounding_type", "how a mask in [0, 1] becomes 0 or 1"}, config.mask_rounding_type,
              mask_rounding_names);
-  keys.integer(Key{"n_head", "heads of the mask's attention; must divide n_embed"}.required(), config.n_head,
-               positive_count);
-  keys.number({"shift_init", "initial shift inside the cosine: 0 keeps nearly all, pi drops nearly all"},
-              config.shift_init, half_turn);
-  keys.flag({"use_bias", "bias in the mask's q, k, v projection"}, config.use_bias);
+  keys.integer(of_attention({"n_head", "heads of the mask's attention; must divide n_embed"}, true),
+               config.n_head, positive_count);
+  keys.number(
+      of_attention({"shift_init", "initial shift inside the cosine: 0 keeps nearly all, pi drops nearly all"},
+                   false),
+      config.shift_init, half_turn);
+  keys.flag(of_attention({"use_bias", "bias in the mask's q, k, v projection"}, false), config.use_bias);
   keys.flag(
       {"use_detached_input", "stop the mask's gradient before it reaches what the mask is computed from"},
       config.use_detached_input);
@@ -49,6 +63,16 @@ void visit_keys(KeyVisitor& keys, LearnedDropoutConfig& config) {
   keys.flag(
       {"use_noise_at_inference", "NOISE_AND_LINEAR only: keep the noise outside training, as a temperature"},
       config.use_noise_at_inference);
+  keys.number(of_elementwise({"a_init_mean", "mean of the first values of A, the cosine's frequencies"}),
+              config.a_init.mean, finite);
+  keys.number(of_elementwise({"a_init_std", "their standard deviation"}), config.a_init.deviation,
+              zero_or_more);
+  keys.number(of_elementwise({"b_init_mean", "mean of the first values of B, the cosine's phases"}),
+              config.b_init.mean, finite);
+  keys.number(of_elementwise({"b_init_std", "their standard deviation"}), config.b_init.deviation,
+              zero_or_more);
+  keys.number(of_elementwise({"a_lr_factor", "the learning rate of A is lr times this"}), config.a_lr_factor,
+              positive);
 }
 
 }  // namespace
@@ -65,6 +89,9 @@ void visit_keys(KeyVisitor& keys, ModelConfig& config) {
   keys.flag({"use_bias", "biases in all linear layers and layernorms (LearnedDropout has its own key)"},
             config.use_bias);
   keys.number({"dropout_rate", "share of values the ordinary Dropouts set to 0"}, config.dropout_rate, rate);
+  keys.flag({"keep_attention_dropout_in_evaluation",
+             "evaluate with Dropout on attention probabilities, as the published baselines did"},
+            config.keep_attention_dropout_in_evaluation);
 
   keys.flag({"use_dropout_l1_norm_penalty", "add a penalty on large masks to the training loss"},
             config.use_dropout_l1_norm_penalty);
@@ -74,11 +101,14 @@ void visit_keys(KeyVisitor& keys, ModelConfig& config) {
              config.l1_norm_penalty_type, l1_norm_penalty_names);
   keys.flag({"use_dropout_entropy_penalty", "add a penalty on undecided masks to the training loss"},
             config.use_dropout_entropy_penalty);
+  visit_enum(keys,
+             Key{"entropy_penalty_type", "CANONICAL: of the mask M; ALTERNATE: of 1 - M"}.only_if(
+                 config.use_dropout_entropy_penalty, "use_dropout_entropy_penalty = true"),
+             config.entropy_penalty_type, entropy_penalty_names);
 
   auto& dropout = config.learned_dropout_config;
-  if (keys.enter(
-          {"learned_dropout_config", "LearnedDropout ends every FeedForward; without it, the baseline"},
-          dropout.has_value())) {
+  if (keys.enter({"learned_dropout_config", "use LearnedDropout; without this section, the baseline"},
+                 dropout.has_value())) {
     if (!dropout) dropout.emplace();
     visit_keys(keys, *dropout);
     keys.leave();

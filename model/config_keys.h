@@ -67,6 +67,9 @@ class KeyVisitor {
 inline constexpr std::string_view dropout_input_names[] = {"HIDDEN_STATE", "EMBED"};
 inline constexpr std::string_view mask_rounding_names[] = {"NONE", "NOISE_AND_LINEAR", "SIGMOID",
                                                            "SIGMOID_DETACH"};
+inline constexpr std::string_view mask_function_names[] = {"ATTENTION", "ELEMENTWISE"};
+inline constexpr std::string_view placement_names[] = {"FEED_FORWARD", "EVERY_DROPOUT"};
+inline constexpr std::string_view entropy_penalty_names[] = {"CANONICAL", "ALTERNATE"};
 inline constexpr std::string_view l1_norm_penalty_names[] = {"SQUARED", "LINEAR"};
 
 namespace ranges {
@@ -77,6 +80,7 @@ inline constexpr Range positive{0, infinity, true, true};
 inline constexpr Range zero_or_more{0, infinity, false, true};
 inline constexpr Range rate{0, 1, false, true};
 inline constexpr Range positive_rate{0, 1, true, true};
+inline constexpr Range finite{-infinity, infinity, true, true};
 inline constexpr Range half_turn{0, std::numbers::pi};
 }  // namespace ranges
 

@@ -1,8 +1,7 @@
 #include "model/learned_dropout.h"
 
 #include "autograd/tape.h"
-
-#include "model/sites.h"
+#include "model/dropout.h"
 #include "ops/attention.h"
 #include "ops/binary.h"
 #include "ops/reduce.h"
@@ -13,13 +12,8 @@
 namespace ld {
 namespace {
 
-MaskOptions mask_options(const ModelConfig& config, const Pass& pass, int64_t layer) {
-  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
-  return {.rounding = dropout.mask_rounding_type,
-          .stochastic = pass.training || dropout.use_noise_at_inference,
-          .sigmoid_scale = dropout.sigmoid_scale,
-          .l1_norm = config.l1_norm_penalty_type,
-          .key = pass.noise.at(sites::block(layer, sites::learned_mask))};
+Var first_columns(const Var& vector, int64_t count) {
+  return count == vector.size(-1) ? vector : slice(vector, 0, count);
 }
 
 // R of M, as the seed writes it.
@@ -44,7 +38,8 @@ MaskedInput literal_mask(const Var& x, const Var& a, const Var& shift, const Mas
   Var m = add_scalar(scale(cos(add(a, shift)), 0.5), 0.5);
   Var r = rounded(m, options);
   Var l1 = mean(options.l1_norm == L1NormPenalty::squared ? scale(square(m), 0.5) : abs(m));
-  Var entropy = mean(neg(multiply(m, log2(add_scalar(m, 1e-9)))));
+  Var e = options.entropy == EntropyPenalty::canonical ? m : add_scalar(neg(m), 1);
+  Var entropy = mean(neg(multiply(e, log2(add_scalar(e, 1e-9)))));
   Var y = multiply(x, r);
   NoGradient no_gradient;
   auto fraction = [](const Var& condition) { return mean(condition).value().item(); };
@@ -56,49 +51,52 @@ MaskedInput literal_mask(const Var& x, const Var& a, const Var& shift, const Mas
 
 }  // namespace
 
-MaskedInput apply_mask(const Var& x, const Var& a, const Var& shift, const ModelConfig& config,
-                       const Pass& pass, int64_t layer, int64_t first_column) {
-  const MaskOptions options = mask_options(config, pass, layer);
-  if (!pass.literal) return learned_dropout(x, a, shift, options, first_column);
-  return literal_mask(x, slice(a, first_column, x.size(-1)), slice(shift, first_column, x.size(-1)), options);
+MaskedInput apply_mask(const Var& x, const MaskAngle& angle, const MaskOptions& options, bool literal) {
+  if (!literal) return learned_dropout(x, angle.a, angle.shift, options, angle.first_column);
+  const auto columns = [&](const Var& all) { return slice(all, angle.first_column, x.size(-1)); };
+  return literal_mask(x, columns(angle.a), columns(angle.shift), options);
 }
 
-LearnedDropout::LearnedDropout(Parameters& p, const std::string& name, const ModelConfig& config)
-    : qkv(p, name + ".qkv", config.n_embed, 3 * config.n_embed, config.learned_dropout_config->use_bias),
-      shift(p.constant(name + ".shift", {config.n_embed}, config.learned_dropout_config->shift_init)) {}
-
-MaskedInput LearnedDropout::operator()(const Var& x, const ModelConfig& config, const Pass& pass,
-                                       int64_t layer) const {
+LearnedDropout::LearnedDropout(Parameters& p, const std::string& name, const ModelConfig& config,
+                               int64_t width) {
   const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
-  Var z = dropout.use_detached_input ? detach(x) : x;
-  return apply_mask(x, causal_attention(qkv(z), dropout.n_head), shift, config, pass, layer);
+  if (dropout.mask_function == MaskFunction::elementwise) {
+    a = p.normal(name + ".a", {width}, dropout.a_init.deviation, dropout.a_init.mean, dropout.a_lr_factor);
+    b = p.normal(name + ".b", {width}, dropout.b_init.deviation, dropout.b_init.mean);
+  } else {
+    qkv = Linear(p, name + ".qkv", width, 3 * width, dropout.use_bias);
+    shift = p.constant(name + ".shift", {width}, dropout.shift_init);
+  }
 }
 
-PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config)
-    : embed_qkv(p, "embed_dropout.qkv", config.n_embed, 3 * config.n_embed,
-                config.learned_dropout_config->use_bias),
-      embed_projection(p, "embed_dropout.projection", config.n_embed, config.n_embed,
-                       config.learned_dropout_config->use_bias),
-      qkv(p, "precomputed_masks.qkv", config.n_embed, 3 * config.n_layer * config.n_embed,
-          config.learned_dropout_config->use_bias),
-      shift(p.constant("precomputed_masks.shift", {config.n_layer * config.n_embed},
-                       config.learned_dropout_config->shift_init)) {}
+MaskAngle LearnedDropout::angle(const Var& x, const LearnedDropoutConfig& config) const {
+  Var z = config.use_detached_input ? detach(x) : x;
+  if (config.mask_function == MaskFunction::attention)
+    return {causal_attention(qkv(z), config.n_head), shift};
+  const int64_t C = x.size(-1);
+  return {multiply(z, first_columns(a, C)), first_columns(b, C)};
+}
 
-Var PrecomputedMasks::attend(const Var& embed, const ModelConfig& config) const {
+PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config) {
   const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
+  const int64_t C = config.n_embed, N = count_learned_dropouts(config);
+  embed_qkv = Linear(p, "embed_dropout.qkv", C, 3 * C, dropout.use_bias);
+  embed_projection = Linear(p, "embed_dropout.projection", C, C, dropout.use_bias);
+  qkv = Linear(p, "precomputed_masks.qkv", C, 3 * N * C, dropout.use_bias);
+  shift = p.constant("precomputed_masks.shift", {N * C}, dropout.shift_init);
+}
+
+MaskAngle PrecomputedMasks::angles(const Var& embed, const ModelConfig& config) const {
+  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
+  const int64_t heads = count_learned_dropouts(config) * dropout.n_head;
   auto e_dropout = [&] { return embed_projection(causal_attention(embed_qkv(embed), dropout.n_head)); };
-  if (!dropout.use_detached_input) return causal_attention(qkv(e_dropout()), config.n_layer * dropout.n_head);
+  if (!dropout.use_detached_input) return {causal_attention(qkv(e_dropout()), heads), shift};
   // Detached, E_dropout and its weights get no gradient; so nothing of it is recorded either.
   Var z = [&] {
     NoGradient pause;
     return detach(e_dropout());
   }();
-  return causal_attention(qkv(z), config.n_layer * dropout.n_head);
-}
-
-MaskedInput PrecomputedMasks::operator()(const Var& x, const Var& attended, const ModelConfig& config,
-                                         const Pass& pass, int64_t layer) const {
-  return apply_mask(x, attended, shift, config, pass, layer, layer * config.n_embed);
+  return {causal_attention(qkv(z), heads), shift};
 }
 
 }  // namespace ld

@@ -1,41 +1,53 @@
-// LearnedDropout: a dropout whose binary mask is computed from an input Z.
-//   A = causal attention(Z·W_qkv)      M = ½cos(A + S) + ½      R = M rounded to {0, 1}      y = X ⊙ R
-// Z is X itself (HIDDEN_STATE: one attention per block, in the block) or E_dropout, a close derivation of the
-// model's embedding (EMBED). All masks of the EMBED variant depend on nothing else, so the attentions of all
-// L blocks are computed together before the first one: their 3·L·C rows of weights are one matrix, ordered [q
-// of all blocks | k of all | v of all], and the L·H heads one attention.
+// LearnedDropout: a dropout whose binary mask is computed.
+//   M = ½cos(a + S) + ½      R = M rounded to {0, 1}      y = x ⊙ R
+// The angle a + S, S a vector that is learned, is made in one of three ways:
+//   ATTENTION of the HIDDEN_STATE:  a = causal attention(x·W_qkv), for each place on its own;
+//   ATTENTION of the EMBED:         a = causal attention(Z·W_qkv), Z a close derivation of the model's
+//   embedding.
+//     The masks of all N places depend on nothing else, so they are made together before the first block:
+//     their 3·N·C rows of weights are one matrix, ordered [q of all places | k of all | v of all], and the
+//     N·H heads one attention;
+//   ELEMENTWISE:                    a = A ⊙ x, with S called B, as the draft of the idea had it.
 #pragma once
 
+#include <optional>
+
+#include "model/config.h"
 #include "model/layers.h"
+#include "model/pass.h"
 #include "ops/learned_dropout.h"
 
 namespace ld {
 
-/// y = x ⊙ R with R made from columns [first_column, first_column + C) of A (B, T, K) and S (K): the fused
-/// op, or the same as small ops when pass.literal.
-MaskedInput apply_mask(const Var& x, const Var& a, const Var& shift, const ModelConfig& config,
-                       const Pass& pass, int64_t layer, int64_t first_column = 0);
-
-/// HIDDEN_STATE: the module of one block.
-struct LearnedDropout {
-  Linear qkv;
-  Var shift;
-  LearnedDropout() = default;
-  LearnedDropout(Parameters& p, const std::string& name, const ModelConfig& config);
-  MaskedInput operator()(const Var& x, const ModelConfig& config, const Pass& pass, int64_t layer) const;
+/// The argument of the cosine: a (B, T, K) + shift (K), of which C columns from first_column on are meant.
+struct MaskAngle {
+  Var a, shift;
+  int64_t first_column = 0;
 };
 
-/// EMBED: the masks of all blocks.
+/// x ⊙ R: the fused op, or the same as small ops.
+MaskedInput apply_mask(const Var& x, const MaskAngle& angle, const MaskOptions& options, bool literal);
+
+/// The parameters of one place's own mask.
+struct LearnedDropout {
+  Linear qkv;
+  Var shift;  // S
+  Var a, b;   // A and B, (width)
+  LearnedDropout() = default;
+  LearnedDropout(Parameters& p, const std::string& name, const ModelConfig& config, int64_t width);
+  /// x (B, T, C) -> its angle, C up to `width`.
+  MaskAngle angle(const Var& x, const LearnedDropoutConfig& config) const;
+};
+
+/// EMBED: the masks of all places.
 struct PrecomputedMasks {
-  Linear embed_qkv, embed_projection;  // E_dropout = projection(attention(E))
-  Linear qkv;                          // C -> 3·L·C
-  Var shift;                           // (L·C)
+  Linear embed_qkv, embed_projection;  // Z = projection(attention(embedding))
+  Linear qkv;                          // C -> 3·N·C
+  Var shift;                           // (N·C)
   PrecomputedMasks() = default;
   PrecomputedMasks(Parameters& p, const ModelConfig& config);
-  /// The attention output A of all blocks: embed (B, T, C) -> (B, T, L·C).
-  Var attend(const Var& embed, const ModelConfig& config) const;
-  MaskedInput operator()(const Var& x, const Var& attended, const ModelConfig& config, const Pass& pass,
-                         int64_t layer) const;
+  /// embed (B, T, C) -> the angles of all places, a (B, T, N·C).
+  MaskAngle angles(const Var& embed, const ModelConfig& config) const;
 };
 
 }  // namespace ld

@@ -11,17 +11,19 @@ namespace ld {
 struct Parameter {
   std::string name;  // "blocks.0.attention.qkv.weight", as in checkpoints
   Var var;
-  bool decays;  // weight decay applies: matrices and embeddings, not layernorms, biases and shifts
+  bool decays;           // weight decay applies: matrices and embeddings, not vectors
+  double lr_factor = 1;  // its learning rate is the run's times this
 };
 
-/// Makes parameters. A weight's first value depends on the seed, its name's place and nothing else.
+/// Makes parameters. The first values of the n-th one depend on the seed, on n and on nothing else.
 class Parameters {
  public:
   Parameters(DType dtype, uint64_t seed) : dtype_(dtype), seed_(seed) {}
 
-  /// Normally distributed with mean 0; decays.
-  Var normal(const std::string& name, const Shape& shape, double deviation);
-  /// All elements equal; does not decay.
+  /// Normally distributed. What has two dimensions or more decays.
+  Var normal(const std::string& name, const Shape& shape, double deviation, double mean = 0,
+             double lr_factor = 1);
+  /// All elements equal.
   Var constant(const std::string& name, const Shape& shape, double value);
 
   const std::vector<Parameter>& all() const { return all_; }
@@ -30,7 +32,7 @@ class Parameters {
   void zero_gradients();
 
  private:
-  Var add(const std::string& name, Tensor value, bool decays);
+  Var add(const std::string& name, Tensor value, double lr_factor = 1);
 
   DType dtype_;
   uint64_t seed_;

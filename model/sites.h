@@ -5,14 +5,15 @@
 
 namespace ld::sites {
 
-inline constexpr uint32_t embedding_dropout = 0, embed_dropout_attention = 1;
-/// The sites of block `layer`.
+inline constexpr uint32_t embedding_dropout = 0, embedding_mask = 1;
+/// The sites of block `layer`. The masks are those of LearnedDropout in the place of the same name.
 enum Block : uint32_t {
   attention_probabilities,
   attention_output,
   feed_forward,
-  learned_mask,
-  mask_attention
+  feed_forward_mask,
+  attention_output_mask,
+  attention_probabilities_mask,
 };
 inline uint32_t block(int64_t layer, Block place) { return 16 + 8 * static_cast<uint32_t>(layer) + place; }
 

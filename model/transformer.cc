@@ -1,9 +1,7 @@
 #include "model/transformer.h"
 
-#include "model/sites.h"
 #include "ops/binary.h"
 #include "ops/cross_entropy.h"
-#include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/unary.h"
@@ -18,48 +16,39 @@ Transformer::Transformer(const ModelConfig& config, DType dtype, uint64_t seed)
   const int64_t C = config.n_embed;
   token_embedding_ = parameters_.normal("token_embedding.weight", {config.alphabet_size, C}, 0.02);
   position_embedding_ = parameters_.normal("position_embedding.weight", {config.context_size, C}, 0.02);
-  if (precomputes_masks()) masks_ = PrecomputedMasks(parameters_, config);
-  for (int64_t layer = 0; layer < config.n_layer; ++layer) {
-    const std::string name = "blocks." + std::to_string(layer);
-    Block block;
-    block.layernorm1 = LayerNorm(parameters_, name + ".layernorm1", C, config.use_bias);
-    block.attention = Attention(parameters_, name + ".attention", config);
-    block.layernorm2 = LayerNorm(parameters_, name + ".layernorm2", C, config.use_bias);
-    block.feed_forward = FeedForward(parameters_, name + ".feed_forward", config);
-    if (config.learned_dropout_config && !precomputes_masks())
-      block.learned_dropout = LearnedDropout(parameters_, name + ".feed_forward.learned_dropout", config);
-    blocks_.push_back(block);
-  }
+  if (config.learned_dropout_config && config.learned_dropout_config->precomputes_masks())
+    masks_ = PrecomputedMasks(parameters_, config);
+  embedding_dropout_ = Dropout(parameters_, "embedding", config, DropoutPlace::embedding, 0, C);
+  for (int64_t layer = 0; layer < config.n_layer; ++layer)
+    blocks_.emplace_back(parameters_, "blocks." + std::to_string(layer), config, layer);
   final_layernorm_ = LayerNorm(parameters_, "final_layernorm", C, config.use_bias);
 }
 
-bool Transformer::precomputes_masks() const {
-  return config_.learned_dropout_config &&
-         config_.learned_dropout_config->dropout_input_type == DropoutInput::embed;
+std::vector<std::string> Transformer::mask_names() const {
+  std::vector<std::string> names;
+  auto add_name = [&](DropoutPlace place, const std::string& name) {
+    if (is_learned(config_, place)) names.push_back(name);
+  };
+  add_name(DropoutPlace::embedding, "embedding");
+  for (int64_t layer = 0; layer < config_.n_layer; ++layer) {
+    const std::string block = "blocks." + std::to_string(layer);
+    add_name(DropoutPlace::attention_probabilities, block + ".attention.probabilities");
+    add_name(DropoutPlace::attention_output, block + ".attention");
+    add_name(DropoutPlace::feed_forward, block + ".feed_forward");
+  }
+  return names;
 }
 
-Transformer::Trunk Transformer::trunk(const Tensor& ids, const Pass& pass) const {
-  const double rate = pass.training ? config_.dropout_rate : 0;
-  Trunk out;
-  Var x = dropout(embedding(ids, token_embedding_, position_embedding_), rate,
-                  pass.noise.at(sites::embedding_dropout));
-  Var attended = precomputes_masks() ? masks_.attend(x, config_) : Var();
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = blocks_[i];
-    const auto layer = static_cast<int64_t>(i);
-    x = add(x, block.attention(block.layernorm1(x), pass, layer));
-    Var h = block.feed_forward(block.layernorm2(x));
-    if (!config_.learned_dropout_config) {
-      x = add(x, dropout(h, rate, pass.noise.at(sites::block(layer, sites::feed_forward))));
-      continue;
-    }
-    out.masks.push_back(precomputes_masks() ? masks_(h, attended, config_, pass, layer)
-                                            : block.learned_dropout(h, config_, pass, layer));
-    x = add(x, out.masks.back().y);
-    out.masks.back().y = Var();  // only the penalties and statistics are asked for later
-  }
-  out.x = final_layernorm_(x);
-  return out;
+Var Transformer::trunk(const Tensor& ids, DropoutRun& run) const {
+  Var embed = embedding(ids, token_embedding_, position_embedding_);
+  // Masks made from the embedding see it after its dropout, unless that is one of them.
+  const bool precomputes =
+      config_.learned_dropout_config && config_.learned_dropout_config->precomputes_masks();
+  if (precomputes && embedding_dropout_.is_learned()) run.precomputed = masks_.angles(embed, config_);
+  Var x = embedding_dropout_(embed, run);
+  if (precomputes && !embedding_dropout_.is_learned()) run.precomputed = masks_.angles(x, config_);
+  for (const Block& block : blocks_) x = block(x, run);
+  return final_layernorm_(x);
 }
 
 Var Transformer::penalty(const std::vector<MaskedInput>& masks, int64_t step) const {
@@ -77,18 +66,20 @@ Var Transformer::penalty(const std::vector<MaskedInput>& masks, int64_t step) co
 }
 
 Losses Transformer::operator()(const Tensor& ids, const Tensor& targets, const Pass& pass) const {
-  Trunk out = trunk(ids, pass);
+  DropoutRun run{config_, pass};
+  Var x = trunk(ids, run);
   auto [cross_entropy, mistakes] = linear_cross_entropy(
-      out.x, token_embedding_, targets, pass.training ? CountMistakes::no : CountMistakes::yes);
-  Losses losses{cross_entropy, cross_entropy, {}, mistakes, {}};
-  if (pass.training) losses.penalty = penalty(out.masks, pass.noise.step);
+      x, token_embedding_, targets, pass.training ? CountMistakes::no : CountMistakes::yes);
+  Losses losses{cross_entropy, cross_entropy, {}, mistakes, {}, run.decisions};
+  if (pass.training) losses.penalty = penalty(run.masks, pass.noise.step);
   if (losses.penalty) losses.loss = add(cross_entropy, losses.penalty);
-  for (const MaskedInput& mask : out.masks) losses.masks.push_back(mask.statistics);
+  for (const MaskedInput& mask : run.masks) losses.masks.push_back(mask.statistics);
   return losses;
 }
 
 Var Transformer::logits(const Tensor& ids, const Pass& pass) const {
-  return linear(trunk(ids, pass).x, token_embedding_);
+  DropoutRun run{config_, pass};
+  return linear(trunk(ids, run), token_embedding_);
 }
 
 int64_t Transformer::parameter_count() const {

@@ -1,27 +1,22 @@
-// The transformer, with ordinary Dropout (the baseline) or LearnedDropout at the end of every feed-forward.
+// The transformer, with ordinary Dropout (the baseline) or LearnedDropout in some or all of its places.
 //   x = dropout(token_embedding[ids] + position_embedding)
-//   L times:  x += attention(layernorm1(x));  x += drop(feed_forward(layernorm2(x)))
+//   L times:  x += attention(layernorm1(x));  x += feed_forward(layernorm2(x))
 //   logits = final_layernorm(x) · token_embeddingᵀ
 #pragma once
 
-#include "model/learned_dropout.h"
+#include "model/block.h"
 
 namespace ld {
 
-struct Block {
-  LayerNorm layernorm1, layernorm2;
-  Attention attention;
-  FeedForward feed_forward;
-  LearnedDropout learned_dropout;  // HIDDEN_STATE only
-};
-
 /// What a model returns for training.
 struct Losses {
-  Var loss;                   // (): cross_entropy + penalty in training, cross_entropy otherwise
-  Var cross_entropy;          // ()
-  Var penalty;                // (): empty without one
-  Tensor mistakes;            // (): fraction of targets that are not the most likely token; in evaluation
-  std::vector<Tensor> masks;  // per block, (mask_statistics); none in the baseline
+  Var loss;           // (): cross_entropy + penalty in training, cross_entropy otherwise
+  Var cross_entropy;  // ()
+  Var penalty;        // (): empty without one
+  Tensor mistakes;    // (): fraction of targets that are not the most likely token; in evaluation
+  // Of each LearnedDropout, in the order of Transformer::mask_names():
+  std::vector<Tensor> masks;      // (mask_statistics)
+  std::vector<Tensor> decisions;  // mask_decisions, if the pass asks for them
 };
 
 class Transformer {
@@ -34,6 +29,8 @@ class Transformer {
   /// ids (B, T) -> (B, T, V).
   Var logits(const Tensor& ids, const Pass& pass) const;
 
+  /// The places of the LearnedDropouts, in the order in which they are run: "blocks.0.feed_forward", …
+  std::vector<std::string> mask_names() const;
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
@@ -41,19 +38,16 @@ class Transformer {
   int64_t parameter_count() const;
 
  private:
-  struct Trunk {
-    Var x;  // (B, T, C), after the final layernorm
-    std::vector<MaskedInput> masks;
-  };
-  Trunk trunk(const Tensor& ids, const Pass& pass) const;
+  /// ids (B, T) -> x (B, T, C) after the final layernorm.
+  Var trunk(const Tensor& ids, DropoutRun& run) const;
   Var penalty(const std::vector<MaskedInput>& masks, int64_t step) const;
-  bool precomputes_masks() const;
 
   ModelConfig config_;
   Parameters parameters_;
   Var token_embedding_, position_embedding_;
-  std::vector<Block> blocks_;
   PrecomputedMasks masks_;  // EMBED only
+  Dropout embedding_dropout_;
+  std::vector<Block> blocks_;
   LayerNorm final_layernorm_;
 };
 

@@ -11,7 +11,7 @@ constexpr double entropy_epsilon = 1e-9;
 /// What the kernels are told.
 struct MaskSizes {
   int64_t rows, T, C, K, first;  // rows = B·T
-  bool linear_l1;
+  bool linear_l1, alternate_entropy;
   double sigmoid_scale;
   NoiseKey key;
 };
@@ -79,7 +79,10 @@ void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sum
       return rounded >= A(0.5) ? A(1) : A(0);
     });
     const A l1 = row.sum([=](int64_t c) { return s.linear_l1 ? math::abs(mr[c]) : A(0.5) * mr[c] * mr[c]; });
-    const A entropy = row.sum([=](int64_t c) { return -mr[c] * math::log2(mr[c] + A(entropy_epsilon)); });
+    const A entropy = row.sum([=](int64_t c) {
+      const A e = s.alternate_entropy ? A(1) - mr[c] : mr[c];
+      return -e * math::log2(e + A(entropy_epsilon));
+    });
     const A high = row.sum([=](int64_t c) { return mr[c] > A(0.9) ? A(1) : A(0); });
     const A low = row.sum([=](int64_t c) { return mr[c] < A(0.1) ? A(1) : A(0); });
     row.once([=] {
@@ -126,8 +129,9 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
       if (dx) dx.add(i, d * rounded);
       d_angle[i] = d * static_cast<A>(x[i]) * slope + l1 * (s.linear_l1 ? A(1) : m);
       if (dentropy) {
-        const A inner = m + A(entropy_epsilon);
-        d_angle[i] -= entropy * (math::log2(inner) + A(1.4426950408889634) * m / inner);
+        const A e = s.alternate_entropy ? A(1) - m : m, inner = e + A(entropy_epsilon);
+        const A slope_of_e = math::log2(inner) + A(1.4426950408889634) * e / inner;
+        d_angle[i] += entropy * (s.alternate_entropy ? slope_of_e : -slope_of_e);
       }
     });
     // A loop of its own: g++ would make one call of sin here and the cos behind M, and that one has no SIMD
@@ -157,7 +161,47 @@ Accumulator<T> columns_of(const Gradients& g, size_t input, const MaskSizes& s) 
   return s.K == s.C ? g.dx<T>(input) : Accumulator<T>{g.dx_zeroed<T>(input), false};
 }
 
+template <class T>
+void decide(uint16_t* words, const T* a, const T* shift, int64_t tokens, int64_t K, int64_t first,
+            int64_t C) {
+  using A = acc_t<T>;
+  const int64_t per_token = (C + 15) / 16;
+  for_each(tokens * per_token, [=] KERNEL(int64_t i) {
+    const int64_t t = i / per_token, begin = i % per_token * 16, end = begin + 16 < C ? begin + 16 : C;
+    uint32_t word = 0;
+    for (int64_t c = begin; c < end; ++c) {
+      const A m = mask_of(static_cast<A>(a[t * K + first + c]) + static_cast<A>(shift[first + c]));
+      if (m >= A(0.5)) word |= 1u << (c - begin);
+    }
+    words[i] = static_cast<uint16_t>(word);
+  });
+}
+
 }  // namespace
+
+Tensor mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C) {
+  const int64_t T = a.size(1), K = a.size(2);
+  Tensor words({T, (C + 15) / 16}, DType::uint16);
+  dispatch_float("mask_decisions", a.dtype(), [&](auto t) {
+    using S = decltype(t);
+    decide(words.data<uint16_t>(), a.data<S>(), shift.data<S>(), T, K, first_column, C);
+  });
+  return words;
+}
+
+Tensor fraction_of_flips(const Tensor& before, const Tensor& now, int64_t count) {
+  check(before.shape() == now.shape(), "fraction_of_flips: decisions of shape ", before.shape(), " and ",
+        now.shape());
+  Tensor fraction(Shape{}, DType::float32);
+  const auto *x = before.data<uint16_t>(), *y = now.data<uint16_t>();
+  reduce_sum(fraction.data<float>(), now.elements(), 1 / static_cast<float>(count), [=] KERNEL(int64_t i) {
+    int bits = 0;
+    for (uint32_t differing = static_cast<uint32_t>(x[i] ^ y[i]); differing; differing &= differing - 1)
+      ++bits;
+    return static_cast<float>(bits);
+  });
+  return fraction;
+}
 
 MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const MaskOptions& options,
                             int64_t first_column) {
@@ -169,9 +213,15 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
   check_shape("learned_dropout", "shift", shift, {K});
   check(first_column >= 0 && first_column + C <= K, "learned_dropout: columns ", first_column, " to ",
         first_column + C, " of a, whose shape is ", a.shape());
-  const MaskSizes s{
-      x.size(0) * x.size(1), x.size(1),  C, K, first_column, options.l1_norm == L1NormPenalty::linear,
-      options.sigmoid_scale, options.key};
+  const MaskSizes s{x.size(0) * x.size(1),
+                    x.size(1),
+                    C,
+                    K,
+                    first_column,
+                    options.l1_norm == L1NormPenalty::linear,
+                    options.entropy == EntropyPenalty::alternate,
+                    options.sigmoid_scale,
+                    options.key};
   const Tensor xs = x.value(), as = a.value(), shifts = shift.value();
   Tensor y = Tensor::like(xs), l1, entropy, statistics;
   dispatch_float("learned_dropout", x.dtype(), [&](auto t) {

@@ -1,7 +1,7 @@
 // LearnedDropout after its attention, in one pass over memory: mask, rounding, product, penalties,
 // statistics.
 //   M = ½cos(a + shift) + ½      R = M rounded (see round_mask)      y = x ⊙ R
-//   l1 = mean(M²/2) or mean(|M|)      entropy = mean(−M·log₂(M + 10⁻⁹))
+//   l1 = mean(M²/2) or mean(|M|)      entropy = mean(−E·log₂(E + 10⁻⁹)), E = M or 1 − M
 // Backward, with dR/dM = 1 for the straight-through roundings:
 //   dx += dy ⊙ R
 //   dM = dy ⊙ x · dR/dM + dl1 · ∂l1/∂M + dentropy · ∂entropy/∂M
@@ -23,7 +23,8 @@ struct MaskOptions {
   bool stochastic = true;     // noise_and_linear: R = [u ≤ M] with uniform noise u; otherwise [M ≥ ½]
   double sigmoid_scale = 60;  // k of σ(k(M − ½))
   L1NormPenalty l1_norm = L1NormPenalty::squared;
-  NoiseKey key;  // number t·C + c of sample b decides element (b, t, c)
+  EntropyPenalty entropy = EntropyPenalty::canonical;
+  NoiseKey key = {};  // number t·C + c of sample b decides element (b, t, c)
 };
 
 /// Means over the elements of one mask; the order of MaskedInput::statistics.
@@ -46,5 +47,13 @@ struct MaskedInput {
 /// x (B, T, C); a (B, T, K) and shift (K), of which columns [first_column, first_column + C) belong to x.
 MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const MaskOptions& options,
                             int64_t first_column = 0);
+
+/// The decisions, M ≥ ½ or not, of the first sample of learned_dropout(x (B, T, C), a, shift, …,
+/// first_column), sixteen to a word: (T, ⌈C/16⌉) uint16. To ask how many decisions flip from one step to the
+/// next, a step has to keep its own; those of every sample would be as large as the activations.
+Tensor mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C);
+
+/// The share, (), of `count` decisions that differ between two results of mask_decisions.
+Tensor fraction_of_flips(const Tensor& before, const Tensor& now, int64_t count);
 
 }  // namespace ld

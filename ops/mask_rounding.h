@@ -1,5 +1,4 @@
-// The two choices a LearnedDropout mask leaves open; a header of its own because configurations name them
-// too.
+// The choices a LearnedDropout mask leaves open; a header of its own because configurations name them too.
 #pragma once
 
 namespace ld {
@@ -16,6 +15,12 @@ enum class MaskRounding {
 enum class L1NormPenalty {
   squared,  // SQUARED: M^2 / 2, which fades as M approaches 0
   linear,   // LINEAR: |M|
+};
+
+/// What the entropy penalty averages, always over the unrounded M.
+enum class EntropyPenalty {
+  canonical,  // CANONICAL: -M log2(M + 1e-9), 0 at both ends of [0, 1]
+  alternate,  // ALTERNATE: the same of 1 - M, which punishes values above a half more than those below
 };
 
 }  // namespace ld

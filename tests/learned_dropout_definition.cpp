@@ -46,7 +46,8 @@ MaskedInput composed_learned_dropout(const Var& x, const Var& a, const Var& shif
   Var angle = add(slice(a, first_column, C), slice(shift, first_column, C));
   Var m = add_scalar(scale(cos(angle), 0.5), 0.5);
   Var l1 = mean(options.l1_norm == L1NormPenalty::linear ? abs(m) : scale(square(m), 0.5));
-  Var entropy = neg(mean(multiply(m, log2(add_scalar(m, 1e-9)))));
+  Var e = options.entropy == EntropyPenalty::alternate ? add_scalar(neg(m), 1) : m;
+  Var entropy = neg(mean(multiply(e, log2(add_scalar(e, 1e-9)))));
   return {multiply(x, rounded(m, options)), l1, entropy, {}};
 }
 
@@ -69,7 +70,8 @@ NaiveMask naive_learned_dropout(const Tensor& x, const Tensor& a, const Tensor& 
         result.statistics[fraction_of_ones] += r >= 0.5 ? share : 0;
         result.statistics[mean_l1_norm] +=
             share * (options.l1_norm == L1NormPenalty::linear ? std::abs(m) : m * m / 2);
-        result.statistics[mean_entropy] -= share * m * std::log2(m + 1e-9);
+        const double e = options.entropy == EntropyPenalty::alternate ? 1 - m : m;
+        result.statistics[mean_entropy] -= share * e * std::log2(e + 1e-9);
         result.statistics[fraction_above_90] += m > 0.9 ? share : 0;
         result.statistics[fraction_below_10] += m < 0.1 ? share : 0;
       }

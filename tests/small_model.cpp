@@ -57,6 +57,22 @@ std::vector<ModelVariant> model_variants() {
     config.dropout_l1_norm_coeff_config = {.max_coeff = 5, .exp_rate = 0.1, .min_coeff = 0.25};
     config.dropout_entropy_coeff_config.max_coeff = 0.2;
   };
+  auto everywhere = [](ModelConfig& config) {
+    config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
+  };
+  auto elementwise = [&](MaskRounding type) {
+    ModelConfig config = with(small_learned(), rounding(type));
+    config.learned_dropout_config->mask_function = MaskFunction::elementwise;
+    config.learned_dropout_config->a_init.mean = 1;
+    config.learned_dropout_config->b_init.mean = 0.7;
+    return config;
+  };
+  auto linear_and_alternate = [&](ModelConfig& config) {
+    linear_and_entropy(config);
+    config.entropy_penalty_type = EntropyPenalty::alternate;
+  };
+  ModelConfig detached_draft = with(with(elementwise(MaskRounding::none), everywhere), linear_and_entropy);
+  detached_draft.learned_dropout_config->use_detached_input = true;
   return {
       {"baseline", small_baseline()},
       {"baseline, bias", with(small_baseline(), every_bias)},
@@ -74,7 +90,15 @@ std::vector<ModelVariant> model_variants() {
       {"EMBED, SIGMOID", with(small_learned(embed), rounding(MaskRounding::sigmoid))},
       {"EMBED, SIGMOID_DETACH, detached, linear and entropy penalties",
        with(with(small_learned(embed, true), rounding(MaskRounding::sigmoid_detach)), linear_and_entropy)},
-      {"EMBED, NONE", with(small_learned(embed), rounding(MaskRounding::none))}};
+      {"EMBED, NONE", with(small_learned(embed), rounding(MaskRounding::none))},
+      {"HIDDEN_STATE everywhere, squared penalty", with(with(small_learned(), everywhere), squared)},
+      {"EMBED everywhere, linear and alternate penalties",
+       with(with(small_learned(embed), everywhere), linear_and_alternate)},
+      {"EMBED everywhere, detached", with(small_learned(embed, true), everywhere)},
+      {"ELEMENTWISE, SIGMOID, squared penalty", with(elementwise(MaskRounding::sigmoid), squared)},
+      {"ELEMENTWISE everywhere, noise, linear and alternate penalties",
+       with(with(elementwise(MaskRounding::noise_and_linear), everywhere), linear_and_alternate)},
+      {"ELEMENTWISE everywhere, NONE, detached, linear and entropy penalties", detached_draft}};
 }
 
 Transformer lively_model(const ModelConfig& config, DType dtype, uint64_t seed) {

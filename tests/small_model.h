@@ -18,7 +18,8 @@ ModelConfig small_baseline();
 /// The same with LearnedDropout: two mask heads, shift_init 0.7, noise rounding, no penalty.
 ModelConfig small_learned(DropoutInput input = DropoutInput::hidden_state, bool detached = false);
 
-/// Baseline with and without bias; each input of the masks, detached or not; each rounding; each penalty.
+/// Baseline with and without bias; each input of the masks, detached or not; each rounding; each penalty;
+/// each mask function and placement.
 std::vector<ModelVariant> model_variants();
 
 /// A model with weights so large that every gradient counts, and none at its special first value: the weights

@@ -35,9 +35,9 @@ TEST_CASE("config: an unknown key is named with the nearest valid one") {
         "\"learned_dropout_config\", rename it");
   CHECK(error_with("mask_rounding_type", "zzzzzzzzz") ==
         "FILE:13:1: unknown key \"zzzzzzzzz\" in [model_config.learned_dropout_config]; choose one of "
-        "dropout_input_type, mask_rounding_type, n_head, shift_init, use_bias, use_detached_input, "
-        "sigmoid_scale, "
-        "use_noise_at_inference");
+        "mask_function, placement, dropout_input_type, mask_rounding_type, n_head, shift_init, use_bias, "
+        "use_detached_input, sigmoid_scale, use_noise_at_inference, a_init_mean, a_init_std, b_init_mean, "
+        "b_init_std, a_lr_factor");
   CHECK(error_with("batch_size", "\"b\\nx\"").starts_with("FILE:2:1: unknown key \"b x\" in"));  // one line
   // The first of two in the file's order, and no key hides in quotes.
   CHECK(error_with("n_embed = 12\nn_head", "zz = 12\naa").starts_with("FILE:7:1: unknown key \"zz\""));

@@ -19,15 +19,18 @@ struct Variant {
 
 std::vector<Variant> variants() {
   const NoiseKey key{3, 1, 4, 1};
-  auto make = [&](MaskRounding rounding, bool stochastic, double sigmoid_scale, L1NormPenalty l1) {
-    return MaskOptions{rounding, stochastic, sigmoid_scale, l1, key};
+  auto make = [&](MaskRounding rounding, bool stochastic, double sigmoid_scale, L1NormPenalty l1,
+                  EntropyPenalty entropy = EntropyPenalty::canonical) {
+    return MaskOptions{rounding, stochastic, sigmoid_scale, l1, entropy, key};
   };
   return {{"noise", make(MaskRounding::noise_and_linear, true, 60, L1NormPenalty::squared)},
           {"threshold", make(MaskRounding::noise_and_linear, false, 60, L1NormPenalty::linear)},
           {"sigmoid", make(MaskRounding::sigmoid, true, 60, L1NormPenalty::linear)},
           {"soft sigmoid", make(MaskRounding::sigmoid, true, 6, L1NormPenalty::squared)},
           {"sigmoid_detach", make(MaskRounding::sigmoid_detach, true, 60, L1NormPenalty::squared)},
-          {"none", make(MaskRounding::none, true, 60, L1NormPenalty::linear)}};
+          {"none", make(MaskRounding::none, true, 60, L1NormPenalty::linear)},
+          {"none, alternate entropy",
+           make(MaskRounding::none, true, 60, L1NormPenalty::squared, EntropyPenalty::alternate)}};
 }
 
 // All three outputs in one, each with a weight of its own.
@@ -169,16 +172,50 @@ TEST_CASE("learned_dropout: backward sees the very mask that forward used") {
 TEST_CASE("learned_dropout: a mask of exactly 0 or 1 has a finite entropy") {
   std::vector<double> a(66);
   for (size_t i = 0; i < a.size(); ++i) a[i] = (static_cast<double>(i) - 33) * 3.14159265358979323846;
-  for (DType dtype : {DType::float32, DType::float64}) {
-    const Run result = run(
-        [](const std::vector<Var>& in) {
-          return all_outputs(learned_dropout(in[0], in[1], in[2], MaskOptions{}));
-        },
-        {cast(random_tensor({2, 1, 33}, 1), dtype), Tensor::from(a, {2, 1, 33}, dtype),
-         Tensor::zeros({33}, dtype)});
-    for (const Tensor& t : {result.value, result.gradients[0], result.gradients[1], result.gradients[2]})
-      for (double v : t.to_vector()) CHECK(std::isfinite(v));
-  }
+  for (EntropyPenalty entropy : {EntropyPenalty::canonical, EntropyPenalty::alternate})
+    for (DType dtype : {DType::float32, DType::float64}) {
+      const Run result = run(
+          [&](const std::vector<Var>& in) {
+            return all_outputs(learned_dropout(in[0], in[1], in[2], MaskOptions{.entropy = entropy}));
+          },
+          {cast(random_tensor({2, 1, 33}, 1), dtype), Tensor::from(a, {2, 1, 33}, dtype),
+           Tensor::zeros({33}, dtype)});
+      for (const Tensor& t : {result.value, result.gradients[0], result.gradients[1], result.gradients[2]})
+        for (double v : t.to_vector()) CHECK(std::isfinite(v));
+    }
+}
+
+// Word by word against the masks themselves, and flips against a count by hand.
+TEST_CASE("learned_dropout: the decisions of the first sample and how many of them flip") {
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16})
+    for (int64_t C : {1, 15, 16, 17, 33}) {
+      INFO(name_of(dtype), ", C = ", C);
+      const int64_t T = 4, first = 2;
+      auto decide = [&](uint64_t seed) {
+        const Tensor a = cast(random_tensor({2, T, C + 3}, seed, 0, 2), dtype),
+                     shift = cast(random_tensor({C + 3}, 9), dtype);
+        const auto values = a.to_vector(), shifts = shift.to_vector();
+        std::vector<bool> expected;
+        for (int64_t t = 0; t < T; ++t)
+          for (int64_t c = first; c < first + C; ++c)
+            expected.push_back(
+                std::cos(values[static_cast<size_t>(t * (C + 3) + c)] + shifts[static_cast<size_t>(c)]) >= 0);
+        return std::pair(mask_decisions(a, shift, first, C), expected);
+      };
+      const auto [before, before_bits] = decide(1);
+      const auto [now, now_bits] = decide(2);
+      REQUIRE(now.shape() == Shape{T, (C + 15) / 16});
+      const auto words = now.to_vector();
+      for (int64_t i = 0; i < T * C; ++i) {
+        const auto word = static_cast<int64_t>(words[static_cast<size_t>(i / C * now.size(1) + i % C / 16)]);
+        CHECK((word >> (i % C % 16) & 1) == now_bits[static_cast<size_t>(i)]);
+      }
+      double flips = 0;
+      for (size_t i = 0; i < now_bits.size(); ++i) flips += now_bits[i] != before_bits[i];
+      CHECK(fraction_of_flips(before, now, T * C).item() ==
+            doctest::Approx(flips / static_cast<double>(T * C)).epsilon(1e-6));
+      CHECK(fraction_of_flips(now, now, T * C).item() == 0);
+    }
 }
 
 TEST_CASE("learned_dropout: NaN is seen") {

@@ -131,6 +131,72 @@ TEST_CASE("model: parameters have the expected names and shapes, each name once"
   CHECK_FALSE(unique.contains("blocks.0.feed_forward.learned_dropout.shift"));
 }
 
+TEST_CASE("model: LearnedDropout in every place has its parameters where the Dropout stands") {
+  auto names_with = [](MaskFunction function, DropoutInput input, const std::string& part) {
+    ModelConfig config = small_learned(input);
+    config.n_layer = 1;
+    config.learned_dropout_config->mask_function = function;
+    config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
+    std::vector<std::string> names;
+    for (const Parameter& p : parameters_of(config)) {
+      std::ostringstream line;
+      line << p.name << ' ' << p.var.shape();
+      if (p.name.find(part) != p.name.npos) names.push_back(line.str());
+    }
+    return names;
+  };
+  const auto hidden_state = DropoutInput::hidden_state;
+  CHECK(names_with(MaskFunction::attention, hidden_state, ".learned_dropout") ==
+        std::vector<std::string>{"embedding.learned_dropout.qkv.weight (18, 6)",
+                                 "embedding.learned_dropout.shift (6)",
+                                 "blocks.0.attention.learned_dropout.qkv.weight (18, 6)",
+                                 "blocks.0.attention.learned_dropout.shift (6)",
+                                 "blocks.0.feed_forward.learned_dropout.qkv.weight (18, 6)",
+                                 "blocks.0.feed_forward.learned_dropout.shift (6)"});
+  CHECK(names_with(MaskFunction::attention, DropoutInput::embed, "masks") ==
+        std::vector<std::string>{"precomputed_masks.qkv.weight (54, 6)", "precomputed_masks.shift (18)"});
+  CHECK(names_with(MaskFunction::elementwise, hidden_state, ".learned_dropout.a") ==
+        std::vector<std::string>{
+            "embedding.learned_dropout.a (6)", "blocks.0.attention.probabilities.learned_dropout.a (6)",
+            "blocks.0.attention.learned_dropout.a (6)", "blocks.0.feed_forward.learned_dropout.a (6)"});
+}
+
+TEST_CASE("model: mask_names are in the order in which the masks are run") {
+  ModelConfig config = small_learned();
+  CHECK(Transformer(config, DType::float32, 1).mask_names() ==
+        std::vector<std::string>{"blocks.0.feed_forward", "blocks.1.feed_forward"});
+  config.n_layer = 1;
+  config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
+  CHECK(Transformer(config, DType::float32, 1).mask_names() ==
+        std::vector<std::string>{"embedding", "blocks.0.attention", "blocks.0.feed_forward"});
+  config.learned_dropout_config->mask_function = MaskFunction::elementwise;
+  const Transformer model = lively_model(config);
+  CHECK(model.mask_names() == std::vector<std::string>{"embedding", "blocks.0.attention.probabilities",
+                                                       "blocks.0.attention", "blocks.0.feed_forward"});
+  // A decision for every token; for the probabilities, one for every head and query.
+  Pass pass = training_pass();
+  pass.decisions = true;
+  const Losses losses = model(random_tokens(2, 5, 11, 1), random_tokens(2, 5, 11, 2), pass);
+  REQUIRE(losses.decisions.size() == 4);
+  for (size_t k = 0; k < 4; ++k) CHECK(losses.decisions[k].size(0) == (k == 1 ? 3 * 5 : 5));
+}
+
+TEST_CASE("model: the published baselines' evaluation, with Dropout on the attention left on") {
+  ModelConfig config = small_baseline();
+  const Tensor ids = random_tokens(2, 6, 11, 5);
+  auto evaluate = [&](uint64_t seed) {
+    return lively_model(config).logits(ids, {.training = false, .noise = {.seed = seed}}).value().to_vector();
+  };
+  CHECK(evaluate(1) == evaluate(2));
+  const auto without = evaluate(1);
+  config.keep_attention_dropout_in_evaluation = true;
+  CHECK(evaluate(1) == evaluate(1));
+  CHECK(evaluate(1) != evaluate(2));
+  CHECK(evaluate(1) != without);
+  config.dropout_rate = 0;
+  CHECK(evaluate(1) == without);
+}
+
 TEST_CASE("model: what decays are the parameters with two dimensions") {
   for (const ModelVariant& v : model_variants()) {
     INFO(v.name);

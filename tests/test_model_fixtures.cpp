@@ -15,6 +15,18 @@ namespace {
 // Of the largest element. Two float64 implementations sum in different orders; the rest is a few roundings.
 constexpr double tolerance = 1e-11;
 
+// What only the models of bench/pytorch_variants.py vary.
+void read_variant(const Fixture& fixture, ModelConfig& config, LearnedDropoutConfig& dropout) {
+  constexpr MaskRounding roundings[] = {MaskRounding::noise_and_linear, MaskRounding::sigmoid,
+                                        MaskRounding::sigmoid_detach, MaskRounding::none};
+  dropout.mask_rounding_type = roundings[static_cast<size_t>(fixture.value("config.rounding"))];
+  dropout.sigmoid_scale = fixture.value("config.sigmoid_scale");
+  if (fixture.value("config.elementwise") == 1) dropout.mask_function = MaskFunction::elementwise;
+  if (fixture.value("config.every_dropout") == 1) dropout.placement = DropoutPlacement::every_dropout;
+  if (fixture.value("config.entropy_is_alternate") == 1)
+    config.entropy_penalty_type = EntropyPenalty::alternate;
+}
+
 ModelConfig config_of(const Fixture& fixture) {
   auto integer = [&](const char* key) {
     return static_cast<int64_t>(fixture.value(std::string("config.") + key));
@@ -31,11 +43,12 @@ ModelConfig config_of(const Fixture& fixture) {
   dropout.dropout_input_type =
       integer("mask_input_is_embed") == 1 ? DropoutInput::embed : DropoutInput::hidden_state;
   dropout.mask_rounding_type = MaskRounding::noise_and_linear;
+  if (fixture.contains("config.rounding")) read_variant(fixture, config, dropout);
   dropout.n_head = integer("mask_n_head");
   dropout.use_bias = integer("mask_use_bias") == 1;
   dropout.use_detached_input = integer("use_detached_input") == 1;
   config.learned_dropout_config = dropout;
-  config.use_dropout_l1_norm_penalty = true;
+  config.use_dropout_l1_norm_penalty = fixture.value("config.l1_norm_coeff") > 0;
   config.l1_norm_penalty_type =
       integer("l1_norm_is_squared") == 1 ? L1NormPenalty::squared : L1NormPenalty::linear;
   config.dropout_l1_norm_coeff_config.max_coeff = fixture.value("config.l1_norm_coeff");
@@ -74,8 +87,10 @@ struct PyTorch {
   Pass training, evaluation;
 };
 
-constexpr const char* fixtures[] = {"model_baseline", "model_baseline_bias", "model_hidden_state",
-                                    "model_embed", "model_embed_detached"};
+constexpr const char* fixtures[] = {
+    "model_baseline",         "model_baseline_bias", "model_hidden_state",     "model_embed",
+    "model_embed_detached",   "model_everywhere",    "model_everywhere_embed", "model_elementwise",
+    "model_elementwise_noise"};
 
 }  // namespace
 
@@ -92,7 +107,7 @@ TEST_CASE("model fixtures: PyTorch was given the noise that the engine draws") {
   const Shape shape = torch.fixture.shape("noise");  // (L, B, T, C)
   std::vector<double> ours;
   for (int64_t layer = 0; layer < shape[0]; ++layer) {
-    const NoiseKey key = torch.training.noise.at(sites::block(layer, sites::learned_mask));
+    const NoiseKey key = torch.training.noise.at(sites::block(layer, sites::feed_forward_mask));
     for (int64_t b = 0; b < shape[1]; ++b)
       for (int64_t e = 0; e < shape[2] * shape[3]; ++e)
         ours.push_back(static_cast<double>(key.uniform(b, e)));

@@ -1,0 +1,97 @@
+#include "model/dropout.h"
+
+#include <array>
+
+#include "model/sites.h"
+#include "ops/dropout.h"
+
+namespace ld {
+namespace {
+
+constexpr std::array block_places = {DropoutPlace::attention_probabilities, DropoutPlace::attention_output,
+                                     DropoutPlace::feed_forward};
+
+// How many of a block's LearnedDropouts are run before this place; before the end of the block by default.
+int64_t count_in_block(const ModelConfig& config, std::optional<DropoutPlace> before = {}) {
+  int64_t n = 0;
+  for (DropoutPlace place : block_places) {
+    if (place == before) break;
+    n += is_learned(config, place);
+  }
+  return n;
+}
+
+}  // namespace
+
+bool is_learned(const ModelConfig& config, DropoutPlace place) {
+  if (!config.learned_dropout_config) return false;
+  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
+  if (place == DropoutPlace::feed_forward) return true;
+  if (dropout.placement != DropoutPlacement::every_dropout) return false;
+  return place != DropoutPlace::attention_probabilities || dropout.mask_function == MaskFunction::elementwise;
+}
+
+int64_t count_learned_dropouts(const ModelConfig& config) {
+  return is_learned(config, DropoutPlace::embedding) + config.n_layer * count_in_block(config);
+}
+
+Dropout::Dropout(Parameters& p, const std::string& name, const ModelConfig& config, DropoutPlace place,
+                 int64_t layer, int64_t width)
+    : learned_(ld::is_learned(config, place)) {
+  using enum DropoutPlace;
+  switch (place) {
+    case embedding:
+      site_ = sites::embedding_dropout;
+      mask_site_ = sites::embedding_mask;
+      break;
+    case attention_probabilities:
+      site_ = sites::block(layer, sites::attention_probabilities);
+      mask_site_ = sites::block(layer, sites::attention_probabilities_mask);
+      break;
+    case attention_output:
+      site_ = sites::block(layer, sites::attention_output);
+      mask_site_ = sites::block(layer, sites::attention_output_mask);
+      break;
+    case feed_forward:
+      site_ = sites::block(layer, sites::feed_forward);
+      mask_site_ = sites::block(layer, sites::feed_forward_mask);
+      break;
+  }
+  if (!learned_) return;
+  if (place != embedding)
+    number_ =
+        ld::is_learned(config, embedding) + layer * count_in_block(config) + count_in_block(config, place);
+  if (!config.learned_dropout_config->precomputes_masks())
+    own_ = LearnedDropout(p, name + ".learned_dropout", config, width);
+}
+
+MaskAngle Dropout::angle(const Var& x, const LearnedDropoutConfig& config,
+                         const MaskAngle& precomputed) const {
+  if (!config.precomputes_masks()) return own_.angle(x, config);
+  return {precomputed.a, precomputed.shift, number_ * x.size(-1)};
+}
+
+MaskOptions Dropout::mask_options(const ModelConfig& config, const Pass& pass) const {
+  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
+  return {.rounding = dropout.mask_rounding_type,
+          .stochastic = pass.training || dropout.use_noise_at_inference,
+          .sigmoid_scale = dropout.sigmoid_scale,
+          .l1_norm = config.l1_norm_penalty_type,
+          .entropy = config.entropy_penalty_type,
+          .key = pass.noise.at(mask_site_)};
+}
+
+Var Dropout::operator()(const Var& x, DropoutRun& run) const {
+  if (!learned_) return dropout(x, run.pass.training ? run.config.dropout_rate : 0, noise(run.pass));
+  const MaskAngle of_x = angle(x, *run.config.learned_dropout_config, run.precomputed);
+  MaskedInput masked = apply_mask(x, of_x, mask_options(run.config, run.pass), run.pass.literal);
+  if (run.pass.decisions)
+    run.decisions.push_back(
+        mask_decisions(of_x.a.value(), of_x.shift.value(), of_x.first_column, x.size(-1)));
+  Var y = masked.y;
+  masked.y = Var();  // only the penalties and statistics are asked for later
+  run.masks.push_back(masked);
+  return y;
+}
+
+}  // namespace ld
