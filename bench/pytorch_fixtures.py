@@ -23,10 +23,10 @@ which are also the engine's. The noise is what the engine draws under the seed c
                                      Parameters after steps 1 and 2 are in model_hidden_state only, those after step 3 in every model.
     EMBED: the rows of precomputed_masks.qkv.weight (3*L*C,C) are [q | k | v], in each part layer l at l*C..(l+1)*C; precomputed_masks.shift is (L*C).
 
-Operations (op_*.fixture): names as written by the functions below; `dx` is the gradient with respect to `x`, and so on.
+Operations (op_*.fixture): names as written by the functions below; `dx` is the gradient with respect to `x`, and so on. A file of many small cases
+names them CASE.y, CASE.dy, CASE.x, CASE.dx, ... Where an op draws noise, it is the engine's, drawn here by a Philox of our own under the seed `noise_seed`, step 0.
 """
 
-import math
 import pathlib
 import sys
 
@@ -42,13 +42,8 @@ GENERATOR = torch.Generator()
 
 def draw(*shape, scale=1.0, mean=0.0):
     """Normal numbers on the grid of 1/1024."""
-    x = mean + scale * torch.randn(*shape, generator=GENERATOR, dtype=torch.float64)
+    x = mean + scale * torch.randn(shape, generator=GENERATOR, dtype=torch.float64)
     return (x * 1024).round().clamp(-8191, 8191) / 1024
-
-
-def draw_uniform(*shape):
-    """[0,1) on the grid of 1/1024, never on a point where a rounding flips by an ulp: 1/2048 is added."""
-    return torch.randint(1024, shape, generator=GENERATOR).double() / 1024 + 1 / 2048
 
 
 def draw_integers(limit, *shape):
@@ -74,9 +69,11 @@ def engine_uniform(seed, step, sample, site, element):
     return (words[element & 3] >> 8) * 2.0**-24
 
 
-def engine_noise(seed, site, B, *shape):
-    """(B,*shape): element e of sample b is number e of sample b at this site (model/sites.h), in step 0."""
-    return torch.tensor([[engine_uniform(seed, 0, b, site, e) for e in range(math.prod(shape))] for b in range(B)], dtype=torch.float64).view(B, *shape)
+def engine_noise(seed, site, samples, *shape):
+    """(samples, *shape): element e of sample s is number e of sample s at this site (model/sites.h), in step 0."""
+    count = torch.Size(shape).numel()
+    noise = [[engine_uniform(seed, 0, s, site, e) for e in range(count)] for s in range(samples)]
+    return torch.tensor(noise, dtype=torch.float64).view(samples, *shape)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------------
@@ -251,13 +248,6 @@ def models():
 
 # ---- operations ------------------------------------------------------------------------------------------------------------------------
 
-def gelu(approximate):  # x (41) from -8 to 8 -> y
-    GENERATOR.manual_seed(11)
-    x = torch.linspace(-8, 8, 41, dtype=torch.float64).requires_grad_()
-    x.data = (x.data * 1024).round() / 1024
-    return gradients({}, F.gelu(x, approximate=approximate), draw(41), x=x)
-
-
 def layernorm(cols, use_bias):  # x (4,cols), weight (cols), bias (cols) if any -> y. With one column y is the bias and dx is 0.
     GENERATOR.manual_seed(12 + cols)
     inputs = {"x": draw(4, cols, scale=1.5, mean=0.5), "weight": draw(cols, scale=0.5, mean=1.0)}
@@ -274,14 +264,42 @@ def attention():  # qkv (2,7,45) = [q | k | v], each (B,T,H*D), head h at column
     return gradients({"n_head": 3}, causal_attention(qkv, 3), draw(2, 7, 15), qkv=qkv)
 
 
-def cross_entropy():  # logits (6,19), targets (6) -> loss, the mean over rows, with its gradient dlogits; row 5 has one logit 40 above the others
+def attention_dropout():
+    """The same with 2 heads of 3 and dropout on the probabilities: element (h, i, j) of a sample is kept where its noise is at least `rate`."""
+    GENERATOR.manual_seed(17)
+    B, T, H, D, seed, rate = 2, 4, 2, 3, 17, 0.25
+    noise = engine_noise(seed, 0, B, H, T, T)
+    check_margin(noise, rate)
+    qkv = draw(B, T, 3 * H * D).requires_grad_()
+    q, k, v = (part.view(B, T, H, D).transpose(1, 2) for part in qkv.split(H * D, dim=-1))  # each (B,H,T,D)
+    hidden = torch.ones(T, T, dtype=torch.bool).triu(1)
+    probabilities = F.softmax((q @ k.transpose(-1, -2) / D**0.5).masked_fill(hidden, -torch.inf), dim=-1)
+    y = (probabilities * (noise >= rate) / (1 - rate)) @ v
+    y = y.transpose(1, 2).reshape(B, T, H * D)
+    return gradients({"n_head": H, "rate": rate, "noise_seed": seed}, y, draw(B, T, H * D), qkv=qkv)
+
+
+def cross_entropy():
+    """logits (6,19), targets (6) -> loss, the mean over rows, with its gradient dlogits; row 5 has one logit 40 above the others.
+
+    some.*: two of the targets are -1, which ignores their rows. linear.*: the same of the logits x (6,4) times weight (19,4) transposed.
+    """
     GENERATOR.manual_seed(14)
     logits, targets = draw(6, 19, scale=2.0), draw_integers(19, 6)
     logits[5] -= 35.0
     logits[5, 3] += 40.0
     logits.requires_grad_()
     loss = F.cross_entropy(logits, targets)
-    return {"targets": targets, "logits": logits, "loss": loss, "dlogits": torch.autograd.grad(loss, logits)[0]}
+    out = {"targets": targets, "logits": logits, "loss": loss, "dlogits": torch.autograd.grad(loss, logits)[0]}
+    targets = targets.clone()
+    targets[1] = targets[4] = -1
+    loss = F.cross_entropy(logits, targets, ignore_index=-1)
+    out.update({"some.targets": targets, "some.loss": loss, "some.dlogits": torch.autograd.grad(loss, logits)[0]})
+    x, weight = draw(6, 4).requires_grad_(), draw(19, 4).requires_grad_()
+    loss = F.cross_entropy(x @ weight.T, targets, ignore_index=-1)
+    dx, dweight = torch.autograd.grad(loss, (x, weight))
+    out.update({"linear.x": x, "linear.weight": weight, "linear.loss": loss, "linear.dx": dx, "linear.dweight": dweight})
+    return out
 
 
 def softmax():  # x (5,33), over the last dimension -> y
@@ -299,7 +317,7 @@ def learned_dropout(rounding, training, sigmoid_scale):
     GENERATOR.manual_seed(16)
     inputs = {"x": draw(2, 3, 5), "a": draw(2, 3, 5, scale=1.5), "shift": draw(5, scale=0.1, mean=0.7)}
     inputs = {name: value.requires_grad_() for name, value in inputs.items()}
-    noise, dy = draw_uniform(2, 3, 5), draw(2, 3, 5)
+    noise, dy = engine_noise(16, 0, 2, 3, 5), draw(2, 3, 5)
     config = LearnedDropoutConfig(n_head=1, mask_rounding=rounding, sigmoid_scale=sigmoid_scale)
 
     def compute():
@@ -309,7 +327,7 @@ def learned_dropout(rounding, training, sigmoid_scale):
 
     mask, rounded, y = compute()
     check_margin(mask, noise if training else 0.5)
-    tensors = gradients({"noise": noise, "sigmoid_scale": sigmoid_scale, "mask": mask, "rounded": rounded}, y, dy, **inputs)
+    tensors = gradients({"noise_seed": 16, "noise": noise, "sigmoid_scale": sigmoid_scale, "mask": mask, "rounded": rounded}, y, dy, **inputs)
     mask, _, y = compute()
     l1_squared, l1_linear, entropy = l1_norm_penalty(mask, "SQUARED"), l1_norm_penalty(mask, "LINEAR"), entropy_penalty(mask)
     loss = (y * dy).sum() + 0.1 * l1_squared + 0.2 * l1_linear + 0.3 * entropy
@@ -319,13 +337,155 @@ def learned_dropout(rounding, training, sigmoid_scale):
     return tensors
 
 
+class Cases(dict):
+    """The tensors of many small cases: CASE.y, a random cotangent CASE.dy, the inputs and their gradients."""
+
+    def __init__(self, seed):
+        GENERATOR.manual_seed(seed)
+
+    def add(self, case, function, **inputs):
+        inputs = {name: value.clone().requires_grad_() for name, value in inputs.items()}
+        y = function(**inputs)
+        found = gradients({}, y, draw(*y.shape), **inputs)
+        self.update({f"{case}.{name}": value for name, value in found.items()})
+
+
+def away_from(x, value):
+    """x with what is closer to `value` than 1/16 moved to the side by 1/8: kinks and poles have no derivative to compare."""
+    return torch.where((x - value).abs() < 1 / 16, value + 1 / 8, x)
+
+
+def binary():  # OP_KIND: the sizes of a and b, one the end of the other's
+    cases = Cases(20)
+    kinds = {"same": ((2, 2, 3), (2, 2, 3)), "vector_right": ((2, 2, 3), (3,)), "vector_left": ((3,), (2, 2, 3)),
+             "block_right": ((2, 2, 3), (2, 3)), "scalar_right": ((2, 3), ()), "scalar_left": ((), (2, 3))}
+    functions = {"add": torch.add, "sub": torch.sub, "multiply": torch.mul, "div": torch.div}
+    for name, function in functions.items():
+        for kind, (a, b) in kinds.items():
+            cases.add(f"{name}_{kind}", lambda a, b, function=function: function(a, b), a=draw(*a), b=away_from(draw(*b), 0))
+    return cases
+
+
+def unary():
+    cases = Cases(21)
+    functions = {"neg": torch.neg, "scale": lambda x: -1.75 * x, "add_scalar": lambda x: x + 0.375, "square": torch.square, "abs": torch.abs,
+                 "exp": torch.exp, "sin": torch.sin, "cos": torch.cos, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+    for name, function in functions.items():
+        cases.add(name, function, x=away_from(draw(3, 4, scale=2.0), 0))
+    for name, function in {"log": torch.log, "log2": torch.log2, "sqrt": torch.sqrt}.items():
+        cases.add(name, function, x=draw(3, 4).abs() + 1 / 8)
+    wide = (torch.linspace(-8, 8, 41, dtype=torch.float64) * 1024).round() / 1024
+    cases.add("gelu", lambda x: F.gelu(x), x=wide)
+    cases.add("gelu_tanh", lambda x: F.gelu(x, approximate="tanh"), x=wide)
+    return cases
+
+
+def select():  # a comparison decides between 2a and b; a and b share some values
+    cases = Cases(22)
+    a, b = draw(3, 4), draw(3, 4)
+    b[1] = a[1]
+    for name, compare in {"less": torch.lt, "less_equal": torch.le, "greater": torch.gt, "greater_equal": torch.ge, "equal": torch.eq}.items():
+        cases.add(name, lambda a, b, compare=compare: torch.where(compare(a, b), 2 * a, b), a=a, b=b)
+    x = draw(3, 4)
+    x[0, 0] = 0.5
+    cases.add("at_least", lambda x: torch.where(x >= 0.5, x, -3 * x), x=x)
+    cases.add("detach", lambda x: x * x.detach(), x=x)
+    seed = cases["noise_seed"] = 22
+    noise = cases["noise"] = engine_noise(seed, 0, 3, 4)
+    cases.add("uniform_noise", lambda x: x * noise, x=x)
+    m = (draw(3, 4).sigmoid() * 1024).round() / 1024
+    check_margin(m, noise)
+    round_by = lambda m, up: torch.where(up, m + (1 - m).detach(), m - m.detach())
+    cases.add("round_stochastic", lambda m: round_by(m, noise <= m), m=m)
+    cases.add("round_deterministic", lambda m: round_by(m, m >= 0.5), m=m)
+    return cases
+
+
+def reduce():
+    cases = Cases(23)
+    for name, function in {"sum": torch.sum, "mean": torch.mean, "sum_last": lambda x: x.sum(-1), "mean_last": lambda x: x.mean(-1)}.items():
+        cases.add(name, function, x=draw(2, 3, 5))
+    return cases
+
+
+def linear():
+    cases = Cases(24)
+    cases.add("with_bias", lambda x, weight, bias: F.linear(x, weight, bias), x=draw(2, 3, 5), weight=draw(4, 5), bias=draw(4))
+    cases.add("without_bias", lambda x, weight: F.linear(x, weight), x=draw(2, 3, 5), weight=draw(4, 5))
+    return cases
+
+
+def matmul():  # na, nt, tn, tt: whether a and b lie transposed; (2,3,4) times (2,4,5), and the same of single and of doubly batched matrices
+    cases = Cases(25)
+    for kind in ("nn", "nt", "tn", "tt"):
+        transposes = [(lambda x: x.transpose(-1, -2)) if letter == "t" else (lambda x: x) for letter in kind]
+        a, b = (op(x).contiguous() for op, x in zip(transposes, (draw(2, 3, 4), draw(2, 4, 5))))
+        cases.add(kind, lambda a, b, transposes=transposes: transposes[0](a) @ transposes[1](b), a=a, b=b)
+    cases.add("single", lambda a, b: a @ b, a=draw(3, 4), b=draw(4, 5))
+    cases.add("batch_of_batches", lambda a, b: a @ b, a=draw(2, 2, 3, 4), b=draw(2, 2, 4, 3))
+    return cases
+
+
+def layout():
+    cases = Cases(26)
+    cases.add("reshape", lambda x: x.reshape(3, 8), x=draw(2, 3, 4))
+    cases.add("split_heads", lambda x: x.view(2, 3, 2, 4).transpose(1, 2), x=draw(2, 3, 8))
+    cases.add("merge_heads", lambda x: x.transpose(1, 2).reshape(2, 3, 8), x=draw(2, 2, 3, 4))
+    return cases
+
+
+def slice_columns():
+    cases = Cases(27)
+    cases.add("slice", lambda x: x[..., 2:5], x=draw(2, 3, 7))
+    return cases
+
+
+def concat():  # and split_last, whose three parts are used as p0 * p1 + p2
+    cases = Cases(31)
+    cases.add("concat", lambda a, b, c: torch.cat((a, b, c), dim=-1), a=draw(2, 3, 2), b=draw(2, 3, 1), c=draw(2, 3, 4))
+
+    def use_parts(x):
+        p0, p1, p2 = x.chunk(3, dim=-1)
+        return p0 * p1 + p2
+
+    cases.add("split_last", use_parts, x=draw(2, 3, 6))
+    return cases
+
+
+def embedding():  # ids (2,4) with repetitions, 6 tokens of 3 columns, of 5 positions 4 are used
+    cases = Cases(28)
+    ids = cases["ids"] = torch.tensor([[3, 0, 3, 5], [1, 3, 0, 0]])
+    cases.add("embedding", lambda token, position: F.embedding(ids, token) + position[:4], token=draw(6, 3), position=draw(5, 3))
+    return cases
+
+
+def dropout():  # an element is kept, and divided by 1 - rate, where its noise is at least the rate
+    cases = Cases(29)
+    seed, rate = 29, 0.25
+    noise = engine_noise(seed, 0, 3, 2, 5)
+    check_margin(noise, rate)
+    cases.update({"noise_seed": seed, "rate": rate})
+    cases.add("dropout", lambda x: x * (noise >= rate) / (1 - rate), x=draw(3, 2, 5))
+    return cases
+
+
+def convert():  # float64 to the named dtype and back; the gradient takes the same way
+    cases = Cases(30)
+    for dtype in (torch.float32, torch.bfloat16):
+        cases.add(str(dtype).removeprefix("torch."), lambda x, dtype=dtype: x.to(dtype).double(), x=draw(3, 4))
+    return cases
+
+
 def operations():
-    yield "op_gelu_exact", gelu("none")
-    yield "op_gelu_tanh", gelu("tanh")
     for cols in (1, 31, 33):
         yield f"op_layernorm_{cols}", layernorm(cols, use_bias=False)
         yield f"op_layernorm_{cols}_bias", layernorm(cols, use_bias=True)
+    families = {"binary": binary, "unary": unary, "select": select, "reduce": reduce, "linear": linear, "matmul": matmul, "layout": layout,
+                "slice": slice_columns, "concat": concat, "embedding": embedding, "dropout": dropout, "convert": convert}
+    for name, family in families.items():
+        yield f"op_{name}", family()
     yield "op_attention", attention()
+    yield "op_attention_dropout", attention_dropout()
     yield "op_cross_entropy", cross_entropy()
     yield "op_softmax", softmax()
     yield "op_learned_dropout_noise_training", learned_dropout("NOISE_AND_LINEAR", True, 60.0)

@@ -1,10 +1,19 @@
 #include "tests/fixture.h"
 
+#include <doctest/doctest.h>
+
 #include <fstream>
 #include <sstream>
 
+#include "autograd/tape.h"
+#include "tests/expect.h"
+
 namespace ld {
 namespace {
+
+// Both sides compute in float64 with sums in their own order, of at most 41 terms: 1e-15, and a few roundings
+// more in a chain of functions. Relative to the largest element.
+constexpr double tolerance = 1e-13;
 
 template <class T>
 std::vector<double> read_values(std::istream& in, int64_t n) {
@@ -58,6 +67,29 @@ const Fixture::Entry& Fixture::entry(const std::string& name) const {
   auto found = tensors_.find(name);
   check(found != tensors_.end(), path_, ": has no tensor ", name);
   return found->second;
+}
+
+void check_close(const std::string& what, const std::vector<double>& ours,
+                 const std::vector<double>& theirs) {
+  INFO(what);
+  const double error = relative_difference(ours, theirs);
+  INFO("relative error ", error);
+  CHECK_FALSE(!(error <= tolerance));
+}
+
+void check_fixture(const Fixture& fixture, const std::vector<std::string>& inputs, const Function& f,
+                   const std::string& prefix) {
+  std::vector<Var> vars;
+  for (const std::string& name : inputs) vars.push_back(Var::leaf(fixture.tensor(prefix + name)));
+  Tape tape;
+  Var y = f(vars);
+  CHECK(y.shape() == fixture.shape(prefix + "y"));
+  check_close(prefix + "y", y.value().to_vector(), fixture.values(prefix + "y"));
+  tape.backward(y, fixture.tensor(prefix + "dy"));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const std::string gradient = prefix + "d" + inputs[i];
+    check_close(gradient, vars[i].gradient().to_vector(), fixture.values(gradient));
+  }
 }
 
 }  // namespace ld

@@ -1,8 +1,8 @@
-// The ops against PyTorch: tests/fixtures/op_*.fixture hold its inputs, values and gradients in float64.
+// The ops of a transformer against PyTorch: tests/fixtures/op_*.fixture hold its inputs, values and gradients
+// in float64. (The small ops: test_small_op_fixtures.cpp.)
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <sstream>
 
 #include "ops/attention.h"
 #include "ops/binary.h"
@@ -10,6 +10,7 @@
 #include "ops/layernorm.h"
 #include "ops/reduce.h"
 #include "ops/select.h"
+#include "ops/softmax.h"
 #include "ops/unary.h"
 #include "tests/expect.h"
 #include "tests/fixture.h"
@@ -17,33 +18,6 @@
 
 namespace ld {
 namespace {
-
-// Both sides compute in float64 with sums in their own order, of at most 33 terms: 1e-15, and a few roundings
-// more in a chain of functions. Relative to the largest element.
-constexpr double tolerance = 1e-13;
-
-void check_close(const char* what, const std::vector<double>& ours, const std::vector<double>& theirs) {
-  INFO(what);
-  const double error = relative_difference(ours, theirs);
-  INFO("relative error ", error);
-  CHECK_FALSE(!(error <= tolerance));
-}
-
-/// Runs f on the named inputs and compares y and every gradient under the cotangent dy.
-void check_fixture(const Fixture& fixture, const std::vector<std::string>& inputs, const Function& f) {
-  std::vector<Var> vars;
-  for (const std::string& name : inputs) vars.push_back(Var::leaf(fixture.tensor(name)));
-  Tape tape;
-  Var y = f(vars);
-  check_close("y", y.value().to_vector(), fixture.values("y"));
-  tape.backward(y, fixture.tensor("dy"));
-  for (size_t i = 0; i < inputs.size(); ++i)
-    check_close(("d" + inputs[i]).c_str(), vars[i].gradient().to_vector(), fixture.values("d" + inputs[i]));
-}
-
-TEST_CASE("PyTorch: gelu") {
-  check_fixture(Fixture("op_gelu_exact"), {"x"}, [](const std::vector<Var>& in) { return gelu(in[0]); });
-}
 
 TEST_CASE("PyTorch: layernorm") {
   for (const char* cols : {"31", "33"}) {
@@ -76,8 +50,43 @@ TEST_CASE("PyTorch: attention") {
                 [=](const std::vector<Var>& in) { return causal_attention(in[0], n_head); });
 }
 
+TEST_CASE("PyTorch: attention with dropout on the probabilities") {
+  const Fixture fixture("op_attention_dropout");
+  const auto n_head = static_cast<int64_t>(fixture.value("n_head"));
+  const AttentionDropout dropout{fixture.value("rate"), fixture.noise_key()};
+  check_fixture(fixture, {"qkv"},
+                [=](const std::vector<Var>& in) { return causal_attention(in[0], n_head, dropout); });
+}
+
+TEST_CASE("PyTorch: softmax") {
+  check_fixture(Fixture("op_softmax"), {"x"}, [](const std::vector<Var>& in) { return softmax(in[0]); });
+}
+
+TEST_CASE("PyTorch: cross_entropy of logits, with and without ignored targets") {
+  const Fixture fixture("op_cross_entropy");
+  for (const std::string prefix : {"", "some."}) {
+    Var logits = Var::leaf(fixture.tensor("logits"));
+    Tape tape;
+    Var loss = cross_entropy(logits, fixture.integers(prefix + "targets")).loss;
+    check_close(prefix + "loss", loss.value().to_vector(), fixture.values(prefix + "loss"));
+    tape.backward(loss);
+    check_close(prefix + "dlogits", logits.gradient().to_vector(), fixture.values(prefix + "dlogits"));
+  }
+}
+
+TEST_CASE("PyTorch: linear_cross_entropy with ignored targets") {
+  const Fixture fixture("op_cross_entropy");
+  Var x = Var::leaf(fixture.tensor("linear.x")), weight = Var::leaf(fixture.tensor("linear.weight"));
+  Tape tape;
+  Var loss = linear_cross_entropy(x, weight, fixture.integers("some.targets")).loss;
+  check_close("linear.loss", loss.value().to_vector(), fixture.values("linear.loss"));
+  tape.backward(loss);
+  check_close("linear.dx", x.gradient().to_vector(), fixture.values("linear.dx"));
+  check_close("linear.dweight", weight.gradient().to_vector(), fixture.values("linear.dweight"));
+}
+
 // The logits of the fixture go through a weight that is the unit matrix.
-TEST_CASE("PyTorch: cross_entropy") {
+TEST_CASE("PyTorch: linear_cross_entropy of logits far apart") {
   const Fixture fixture("op_cross_entropy");
   const int64_t V = fixture.shape("logits")[1];
   std::vector<double> unit(static_cast<size_t>(V * V), 0.0);
@@ -92,7 +101,7 @@ TEST_CASE("PyTorch: cross_entropy") {
   check_close("dlogits", logits.gradient().to_vector(), fixture.values("dlogits"));
 }
 
-// R of the fixture's own noise, which the fused op cannot be given: it draws its own.
+// R of the fixture's noise, as numbers: the fused op draws the same from its key.
 Var rounded(const Fixture& fixture, const std::string& rounding, const Var& m) {
   const double k = fixture.value("sigmoid_scale");
   if (rounding == "noise_training") return round_by(less_equal(fixture.tensor("noise"), m), m);
@@ -141,7 +150,8 @@ TEST_CASE("PyTorch: learned_dropout, the fused op") {
     MaskRounding rounding;
     double sigmoid_scale;
   };
-  const Variant variants[] = {{"noise_evaluation", MaskRounding::noise_and_linear, 60},
+  const Variant variants[] = {{"noise_training", MaskRounding::noise_and_linear, 60},
+                              {"noise_evaluation", MaskRounding::noise_and_linear, 60},
                               {"sigmoid", MaskRounding::sigmoid, 60},
                               {"sigmoid_6", MaskRounding::sigmoid, 6},
                               {"sigmoid_detach", MaskRounding::sigmoid_detach, 60},
@@ -149,8 +159,9 @@ TEST_CASE("PyTorch: learned_dropout, the fused op") {
   for (const Variant& variant : variants)
     for (L1NormPenalty penalty : {L1NormPenalty::squared, L1NormPenalty::linear}) {
       INFO(variant.name);
-      const MaskOptions o{variant.rounding, false, variant.sigmoid_scale, penalty, {}};
       const Fixture fixture("op_learned_dropout_" + variant.name);
+      const MaskOptions o{variant.rounding, variant.name == "noise_training", variant.sigmoid_scale, penalty,
+                          fixture.noise_key()};
       check_fixture(fixture, {"x", "a", "shift"},
                     [&](const std::vector<Var>& in) { return learned_dropout(in[0], in[1], in[2], o).y; });
       const MaskedInput masked =
