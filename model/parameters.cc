@@ -8,7 +8,8 @@ namespace ld {
 Var Parameters::normal(const std::string& name, const Shape& shape, double deviation) {
   MemoryScope scope(MemoryUse::weights);
   Tensor value(shape, dtype_);
-  fill_normal(value, 0, deviation, {seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
+  if (seed_)
+    fill_normal(value, 0, deviation, {*seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
   return add(name, value, true);
 }
 

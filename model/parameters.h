@@ -1,6 +1,7 @@
 // The parameters of a model: named leaves in the order they were made.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,11 @@ struct Parameter {
   bool decays;  // weight decay applies: matrices and embeddings, not layernorms, biases and shifts
 };
 
-/// Makes parameters. A weight's first value depends on the seed, its name's place and nothing else.
+/// Makes parameters. A weight's first value depends on the seed, its name's place and nothing else. Without a
+/// seed the weights are left unset, for who only wants to count them.
 class Parameters {
  public:
-  Parameters(DType dtype, uint64_t seed) : dtype_(dtype), seed_(seed) {}
+  Parameters(DType dtype, std::optional<uint64_t> seed) : dtype_(dtype), seed_(seed) {}
 
   /// Normally distributed with mean 0; decays.
   Var normal(const std::string& name, const Shape& shape, double deviation);
@@ -33,7 +35,7 @@ class Parameters {
   Var add(const std::string& name, Tensor value, bool decays);
 
   DType dtype_;
-  uint64_t seed_;
+  std::optional<uint64_t> seed_;
   std::vector<Parameter> all_;
 };
 
