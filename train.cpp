@@ -5,13 +5,16 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <optional>
 
 #include "autograd/trace.h"
+#include "engine/device_details.h"
 #include "engine/threads.h"
 #include "model/sites.h"
 #include "training/forecast.h"
 #include "training/interrupt.h"
 #include "training/safe_file.h"
+#include "training/text.h"
 #include "training/trainer.h"
 
 namespace {
@@ -19,7 +22,9 @@ namespace {
 struct Options {
   std::string config, out, draw;
   std::vector<std::string> overrides;
-  bool resume = false, overwrite = false, dry_run = false, keys = false;
+  std::optional<int64_t> steps;
+  bool resume = false, overwrite = false, dry_run = false, forecast = false, device_info = false,
+       keys = false;
 };
 
 // The tape of one sequence of the first step, as a table on the screen and a graph in a file.
@@ -44,8 +49,15 @@ void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Da
   fmt::print("drawn     {}; dot -Tsvg -O {} makes a picture of it\n", file, file);
 }
 
+int describe_device() {
+  ld::require_device();
+  fmt::print("device        {}: {}\n{}", ld::device_name(), ld::device_description(), ld::device_details());
+  return 0;
+}
+
 int train(const Options& options) {
   ld::RunConfig config = ld::read_run_config(options.config, options.overrides);
+  config.train_steps = options.steps.value_or(config.train_steps);
   ld::require_device();
   const ld::Dataset data = ld::open_dataset(config);
   const std::string folder =
@@ -53,7 +65,8 @@ int train(const Options& options) {
 
   if (options.dry_run) fmt::print("{}\n", ld::to_toml(config));
   const ld::DType dtype = config.dtype == "float64" ? ld::DType::float64 : ld::DType::float32;
-  ld::Transformer model(config.model_config, dtype, static_cast<uint64_t>(config.seed));
+  const std::optional<uint64_t> seed(config.seed), no_seed;
+  ld::Transformer model(config.model_config, dtype, options.dry_run ? no_seed : seed);
   fmt::print("device    {}: {}\n", ld::device_name(), ld::device_description());
   fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
@@ -66,16 +79,25 @@ int train(const Options& options) {
     draw_tape(model, config, data, options.draw);
     return 0;
   }
-  auto print_forecast = [&] { fmt::print("{}", forecast_text(forecast(model, config, data), config)); };
   if (options.dry_run) {
-    print_forecast();
+    const ld::Forecast known = ld::weigh(model);
+    fmt::print(
+        "memory    {} for weights, gradients and optimizer; --forecast measures the rest, and the time\n",
+        ld::bytes_text(known.memory()));
+    return 0;
+  }
+  auto print_forecast = [&](int64_t steps_done) {
+    fmt::print("{}", forecast_text(forecast(model, config, data, steps_done), config));
+  };
+  if (options.forecast) {
+    print_forecast(0);
     return 0;
   }
   const auto start = options.resume      ? ld::RunStart::resume
                      : options.overwrite ? ld::RunStart::overwrite
                                          : ld::RunStart::fresh;
   ld::Trainer trainer(config, model, data, folder, start);
-  print_forecast();
+  print_forecast(trainer.state().step);
   fmt::print("run       {}{}\n", folder,
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
@@ -102,9 +124,15 @@ int main(int argc, char** argv) {
   auto* resume = app.add_flag("--resume", options.resume, "Go on from the folder's last checkpoint");
   app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")
       ->excludes(resume);
-  app.add_flag(
-      "--dry-run", options.dry_run,
-      "Print the resolved config, the parameter count, a memory table and a time estimate, and exit");
+  app.add_option("--steps", options.steps,
+                 "Train until step N instead of train_steps; the learning rate keeps the config's schedule")
+      ->type_name("N")
+      ->check(CLI::Range(1, 2147483647));
+  app.add_flag("--dry-run", options.dry_run,
+               "Check config and data, print the resolved config and the parameter count, and exit at once");
+  app.add_flag("--forecast", options.forecast,
+               "Measure what the run needs here, a memory table and a time estimate, and exit");
+  app.add_flag("--device-info", options.device_info, "Describe the device this build trains on, and exit");
   app.add_option("--draw", options.draw,
                  "Print the tape of one sequence, op by op with bytes, times and gradient norms, write it as "
                  "a graph for "
@@ -117,7 +145,7 @@ int main(int argc, char** argv) {
       fmt::print("{}", ld::list_run_config_keys());
       return 0;
     }
-    if (options.config.empty()) throw CLI::RequiredError("CONFIG");
+    if (options.config.empty() && !options.device_info) throw CLI::RequiredError("CONFIG");
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
@@ -125,7 +153,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
-    return train(options);
+    return options.device_info ? describe_device() : train(options);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

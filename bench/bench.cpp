@@ -16,7 +16,7 @@
 #include "engine/gemm.h"
 #include "engine/threads.h"
 #include "model/transformer.h"
-#include "training/console.h"
+#include "training/text.h"
 #include "training/optimizer.h"
 
 namespace {

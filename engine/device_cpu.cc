@@ -1,26 +1,56 @@
 // The CPU as a device. Compiled only for DEVICE=cpu.
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
 
 #include "engine/device.h"
+#include "engine/device_details.h"
 
 namespace ld {
+namespace {
+
+/// What /proc/cpuinfo says of the first processor under `name`.
+std::string cpu_info(const std::string& name) {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with(name) && line.find(": ") != line.npos) return line.substr(line.find(": ") + 2);
+  return "unknown";
+}
+
+}  // namespace
 
 const char* device_name() { return "cpu"; }
 
 std::string device_description() {
-  std::string model = "unknown processor";
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) {
-      model = line.substr(line.find(':') + 2);
-      break;
-    }
-  return model + ", " + std::to_string(omp_get_max_threads()) + " threads";
+  return cpu_info("model name") + ", " + std::to_string(omp_get_max_threads()) + " threads";
+}
+
+std::string device_details() {
+  std::istringstream words(cpu_info("flags"));
+  const std::set<std::string> flags(std::istream_iterator<std::string>(words), {});
+  std::string instructions;
+  for (const char* set : {"avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"})
+    if (flags.contains(set)) instructions += std::string(instructions.empty() ? "" : " ") + set;
+  const bool bfloat16 = flags.contains("avx512_bf16") || flags.contains("amx_bf16");
+  const dnnl_version_t& library = *dnnl_version();
+  const double gib = static_cast<double>(sysconf(_SC_PAGESIZE)) * 0x1p-30;
+  std::ostringstream out;
+  out.precision(3);
+  out << "memory        " << gib * static_cast<double>(sysconf(_SC_PHYS_PAGES)) << " GiB, "
+      << gib * static_cast<double>(sysconf(_SC_AVPHYS_PAGES)) << " of them free\n"
+      << "instructions  " << instructions << "\n"
+      << "matrices      oneDNN " << library.major << "." << library.minor << "." << library.patch << "\n"
+      << "dtype         float32" << (bfloat16 ? "; bfloat16 matrices are multiplied in hardware too" : "")
+      << "\n";
+  return out.str();
 }
 
 void require_device() {}

@@ -1,5 +1,6 @@
 // A CUDA GPU, real or emulated, as a device. Compiled for DEVICE=cuda and DEVICE=emulated.
 #include "engine/device.h"
+#include "engine/device_details.h"
 #include "engine/error.h"
 #include "engine/launch.h"
 
@@ -23,6 +24,21 @@ std::string device_description() {
   cudaDeviceProp properties{};
   CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   return std::string(properties.name) + ", " + std::to_string(properties.totalGlobalMem >> 30) + " GiB";
+}
+
+std::string device_details() {
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  size_t free = 0, total = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  const bool bfloat16 = properties.major >= 8;  // since Ampere
+  std::ostringstream out;
+  out << "memory        " << (total >> 30) << " GiB, " << (free >> 30) << " of them free\n"
+      << "capability    " << properties.major << "." << properties.minor << ", "
+      << properties.multiProcessorCount << " multiprocessors\n"
+      << "dtype         " << (bfloat16 ? "bfloat16: its matrices are multiplied by tensor cores" : "float32")
+      << "\n";
+  return out.str();
 }
 
 void* device_allocate(size_t bytes) {

@@ -9,7 +9,9 @@ Var Parameters::normal(const std::string& name, const Shape& shape, double devia
                        double lr_factor) {
   MemoryScope scope(MemoryUse::weights);
   Tensor value(shape, dtype_);
-  fill_normal(value, mean, deviation, {seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
+  if (seed_)
+    fill_normal(value, mean, deviation,
+                {*seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
   return add(name, value, lr_factor);
 }
 

@@ -1,6 +1,7 @@
 // The parameters of a model: named leaves in the order they were made.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ struct Parameter {
   double lr_factor = 1;  // its learning rate is the run's times this
 };
 
-/// Makes parameters. The first values of the n-th one depend on the seed, on n and on nothing else.
+/// Makes parameters. The first values of the n-th one depend on the seed, on n and on nothing else. Without a
+/// seed they are left unset, for who only wants to count them.
 class Parameters {
  public:
-  Parameters(DType dtype, uint64_t seed) : dtype_(dtype), seed_(seed) {}
+  Parameters(DType dtype, std::optional<uint64_t> seed) : dtype_(dtype), seed_(seed) {}
 
   /// Normally distributed. What has two dimensions or more decays.
   Var normal(const std::string& name, const Shape& shape, double deviation, double mean = 0,
@@ -35,7 +37,7 @@ class Parameters {
   Var add(const std::string& name, Tensor value, double lr_factor = 1);
 
   DType dtype_;
-  uint64_t seed_;
+  std::optional<uint64_t> seed_;
   std::vector<Parameter> all_;
 };
 

@@ -8,7 +8,7 @@
 
 namespace ld {
 
-Transformer::Transformer(const ModelConfig& config, DType dtype, uint64_t seed)
+Transformer::Transformer(const ModelConfig& config, DType dtype, std::optional<uint64_t> seed)
     : config_(config), parameters_(dtype, seed) {
   config.validate();
   check(config.alphabet_size > 0,

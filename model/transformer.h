@@ -21,8 +21,8 @@ struct Losses {
 
 class Transformer {
  public:
-  /// config.alphabet_size must be set. Throws what config.validate() throws.
-  Transformer(const ModelConfig& config, DType dtype, uint64_t seed);
+  /// config.alphabet_size must be set. Throws what config.validate() throws. Seed: as in Parameters.
+  Transformer(const ModelConfig& config, DType dtype, std::optional<uint64_t> seed);
 
   /// ids and targets (B, T) int32, T up to context_size; a negative target is ignored.
   Losses operator()(const Tensor& ids, const Tensor& targets, const Pass& pass) const;

@@ -7,9 +7,8 @@ namespace ld {
 namespace {
 
 #ifdef ENGINE_CPU
-constexpr int64_t rows_per_chunk = 400;  // fewer re-read the weight gradient too often, more leave the cache
 #else
-constexpr int64_t rows_per_chunk = 2048;
+constexpr int64_t output_rows_at_once = 2048;
 #endif
 
 // Per row the loss (not yet divided by the count), and the gradient of the logits unless it is null; it may
@@ -146,7 +145,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
     if (tape && x.requires_gradient()) dx = Tensor::like(x.value());
     if (tape && weight.requires_gradient()) dw = Tensor(weight.shape(), dtype_of<A>());
     MemoryScope scope(MemoryUse::workspace);
-    const int64_t chunk = std::min(N, rows_per_chunk);
+    const int64_t chunk = std::min(N, output_rows_at_once);
     Tensor logits({chunk, V}, dtype);
     RowResults<A> results(targets, count == CountMistakes::yes);
     const T *xs = x.value().data<T>(), *w = weight.value().data<T>();

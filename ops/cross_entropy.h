@@ -19,6 +19,10 @@ enum class CountMistakes : bool { no, yes };
 /// logits (…, V); targets int32, one per row of logits, below V. Saves dlogits for a loss gradient of 1.
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistakes count = CountMistakes::no);
 
+/// Rows whose logits exist together in linear_cross_entropy: fewer re-read the weight gradient too often,
+/// more leave the cache.
+inline constexpr int64_t output_rows_at_once = 400;
+
 /// The output layer and the loss in one: logits = x · Wᵀ,
 ///   dx += dlogits · W      dW += dlogitsᵀ · x
 /// With a large vocabulary the logits are the largest tensor of the model by far, so they exist only for a

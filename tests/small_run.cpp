@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "tests/small_model.h"
@@ -40,6 +41,54 @@ std::string from_environment(const char* name) {
   const char* value = std::getenv(name);
   check(value != nullptr, name, " is not set: this test case is for ChildRun alone");
   return value;
+}
+
+/// Reads a protobuf message, or a file of records, from its start to its end.
+struct Reader {
+  std::string_view rest;
+
+  std::string_view take(size_t n) {
+    check(n <= rest.size(), "event file: cut off");
+    const std::string_view bytes = rest.substr(0, n);
+    rest.remove_prefix(n);
+    return bytes;
+  }
+  template <class T>
+  T number() {
+    T value;
+    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    return value;
+  }
+  uint64_t varint() {
+    uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+      const auto byte = number<uint8_t>();
+      value |= static_cast<uint64_t>(byte & 127) << shift;
+      if (byte < 128) return value;
+    }
+  }
+  void expect(int key) { check(varint() == static_cast<uint64_t>(key), "event file: expected key ", key); }
+  std::string_view text(int field) {
+    expect(field << 3 | 2);
+    return take(varint());
+  }
+};
+
+std::vector<CurvePoint> points_of(std::string_view event) {
+  Reader reader{event};
+  reader.expect(1 << 3 | 1);
+  reader.number<double>();                        // wall time
+  if (reader.rest[0] == (3 << 3 | 2)) return {};  // the version
+  reader.expect(2 << 3);
+  const auto step = static_cast<int64_t>(reader.varint());
+  std::vector<CurvePoint> points;
+  for (Reader summary{reader.text(5)}; !summary.rest.empty();) {
+    Reader value{summary.text(1)};
+    const std::string tag(value.text(1));
+    value.expect(2 << 3 | 5);
+    points.push_back({step, tag, value.number<float>()});
+  }
+  return points;
 }
 
 }  // namespace
@@ -98,6 +147,25 @@ std::vector<nlohmann::json> metrics_of(const std::string& folder) {
   return lines;
 }
 
+std::vector<CurvePoint> curves_of(const std::string& folder) {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (is_event_file(entry.path().filename())) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::vector<CurvePoint> points;
+  for (const std::string& file : files) {
+    const std::string bytes = file_bytes(file);
+    for (Reader records{bytes}; !records.rest.empty();) {
+      const auto length = records.number<uint64_t>();
+      records.number<uint32_t>();
+      for (const CurvePoint& point : points_of(records.take(length)))
+        if (point.tag != "train/seconds") points.push_back(point);
+      records.number<uint32_t>();
+    }
+  }
+  return points;
+}
+
 std::vector<std::string> history_of(const std::string& folder) {
   std::vector<std::string> history;
   for (const auto& entry : metrics_of(folder))
@@ -113,6 +181,7 @@ void expect_same_end(const std::string& folder, const std::string& expected) {
     CHECK((bytes == file_bytes(expected + file)));  // in parentheses: nobody wants to see them if not
   }
   CHECK(metrics_of(folder) == metrics_of(expected));
+  CHECK((curves_of(folder) == curves_of(expected)));
 }
 
 ChildRun::ChildRun(const std::string& name, const SmallData& data, const std::string& folder)

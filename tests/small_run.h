@@ -32,9 +32,18 @@ RunEnd train(const RunConfig& config, const std::string& folder, RunStart start 
 
 /// The lines of metrics.jsonl without what differs from run to run, the time.
 std::vector<nlohmann::json> metrics_of(const std::string& folder);
+/// One scalar of TensorBoard's curves.
+struct CurvePoint {
+  int64_t step;
+  std::string tag;
+  float value;
+  bool operator==(const CurvePoint&) const = default;
+};
+/// Everything in the folder's event files, in their order, again without the time.
+std::vector<CurvePoint> curves_of(const std::string& folder);
 /// "step", or "estimate", and the number, of each line of metrics.jsonl: "step 1", "estimate 4", …
 std::vector<std::string> history_of(const std::string& folder);
-/// Whether both runs ended alike: checkpoints to the last bit, metrics to the last digit.
+/// Whether both runs ended alike: checkpoints to the last bit, metrics and curves to the last digit.
 void expect_same_end(const std::string& folder, const std::string& expected);
 
 /// This test program once more, in a process of its own, running the test case `name` alone (a skipped one,
@@ -50,6 +59,7 @@ class ChildRun {
   /// child ends before.
   void wait_for(const std::string& path, const std::string& text = "", int times = 1);
   void send(int signal) const;
+  pid_t process() const { return process_; }
   /// Waits for its end: the exit status, or minus the signal that ended it.
   int end();
   /// Where everything goes that it prints.

@@ -24,16 +24,17 @@ struct Trained {
     }
   }
   void save(const std::string& path, const RunState& state = {12, 1.0 / 3, 8}) const {
-    save_checkpoint(path, config, model.parameters(), optimizer, state);
+    save_checkpoint(path, config, data, model.parameters(), optimizer, state);
   }
   RunState load(const std::string& path) {
-    return load_checkpoint(path, config, model.parameters(), optimizer);
+    return load_checkpoint(path, config, data, model.parameters(), optimizer);
   }
   std::string load_error(const std::string& path) {
     return error_of([&] { load(path); });
   }
 
   RunConfig config;
+  DataFingerprint data{"2,000 tokens", "300 tokens"};
   Transformer model;
   AdamW optimizer;
 };
@@ -88,6 +89,7 @@ TEST_CASE("checkpoint: only what does not change the numbers may differ from the
   CHECK(error_with([](RunConfig& c) { c.est_interval = 99; }) == "nothing was thrown");
   CHECK(error_with([](RunConfig& c) { c.est_steps = 99; }) == "nothing was thrown");
   CHECK(error_with([](RunConfig& c) { c.checkpoint_interval = 99; }) == "nothing was thrown");
+  CHECK(error_with([](RunConfig& c) { c.data = "elsewhere"; }) == "nothing was thrown");
 
   struct Refused {
     std::string message, saved, ours;
@@ -110,6 +112,20 @@ TEST_CASE("checkpoint: only what does not change the numbers may differ from the
     CHECK(refused.message.find(refused.saved) != std::string::npos);
     CHECK(refused.message.find(refused.ours) != std::string::npos);
   }
+}
+
+TEST_CASE("checkpoint: the data must be the same, wherever it lies") {
+  const Place place;
+  Trained trained(place.config, 1);
+  trained.save(place.path);
+  trained.data.val = "301 tokens";
+  const std::string message = trained.load_error(place.path);
+  for (const char* part : {"val file", "had 300 tokens", "has 301 tokens", "--out"}) {
+    INFO(message);
+    CHECK(message.find(part) != message.npos);
+  }
+  trained.data = {"2,001 tokens", "300 tokens"};
+  CHECK(trained.load_error(place.path).find("train file had 2,000 tokens") != std::string::npos);
 }
 
 TEST_CASE("checkpoint: a file of another kind, or a damaged one, is refused") {

@@ -84,6 +84,47 @@ TEST_CASE("config: the nine published runs have the published values") {
   CHECK(read_run_config("configs/precomputed.toml") == precomputed);
 }
 
+// config/train_shakespeare_char.py, and the overrides that nanoGPT's README names for a processor.
+TEST_CASE("config: the Shakespeare recipes have nanoGPT's values") {
+  RunConfig run;
+  run.data = "data/shakespeare_char";
+  run.train_steps = run.lr_decay_iters = 5000;
+  run.batch_size = 64;
+  run.lr = 1e-3;
+  run.min_lr = 1e-4;
+  run.warmup_iters = 100;
+  run.beta1 = 0.9;
+  run.beta2 = 0.99;
+  run.weight_decay = 0.1;
+  run.grad_clip = 1;
+  run.est_interval = run.checkpoint_interval = 250;
+  run.est_steps = 200;
+  ModelConfig& model = run.model_config;
+  model.context_size = 256;
+  model.n_layer = model.n_head = 6;
+  model.n_embed = 384;
+  model.dropout_rate = 0.2;
+  CHECK(read_run_config("configs/shakespeare.toml") == run);
+
+  run.train_steps = run.lr_decay_iters = 2000;
+  run.batch_size = 12;
+  run.est_steps = 20;
+  model.context_size = 64;
+  model.n_layer = model.n_head = 4;
+  model.n_embed = 128;
+  model.dropout_rate = 0;
+  CHECK(read_run_config("configs/shakespeare_cpu.toml") == run);
+}
+
+TEST_CASE("config: nanoGPT's grad_clip, off by default, is found under a likely other name") {
+  CHECK(read(minimal_with()).grad_clip == 0);
+  CHECK(read(minimal_with("lr = 0.01\n", "lr = 0.01\ngrad_clip = 0.5\n")).grad_clip == 0.5);
+  CHECK(error_with("lr = 0.01\n", "lr = 0.01\ngradient_clip = 1\n")
+            .find("nearest valid key is \"grad_clip\"") != std::string::npos);
+  CHECK(error_with("lr = 0.01\n", "lr = 0.01\ngrad_clip = -1\n").find("grad_clip: got -1") !=
+        std::string::npos);
+}
+
 TEST_CASE("config: every file in configs/ is valid and reads back as itself") {
   for (const auto& entry : std::filesystem::directory_iterator("configs")) {
     CAPTURE(entry.path().string());

@@ -107,6 +107,31 @@ TEST_CASE("optimizer: the first step moves each element by lr against its gradie
     CHECK(after[i] - before[i] == doctest::Approx(gradient[i] > 0 ? -0.01 : 0.01).epsilon(1e-6));
 }
 
+// Norm 5 of (3, 4): brought to 1, the gradient is (0.6, 0.8), up to PyTorch's 10⁻⁶ in the divisor.
+TEST_CASE("optimizer: clipping scales the whole gradient down to its limit, by hand") {
+  CHECK(clip_factor(5, 1) == doctest::Approx(0.2).epsilon(1e-6));
+  CHECK(clip_factor(5, 1) < 0.2);
+  CHECK(clip_factor(5, 10) == 1);
+  CHECK(clip_factor(5, 0) == 1);  // off
+  CHECK(clip_factor(0, 1) == 1);
+  Parameters parameters(DType::float64, 1);
+  parameters.constant("one", {1}, 2);
+  parameters.constant("two", {1}, 2);
+  AdamW optimizer(parameters, {.weight_decay = 0});
+  for (size_t k : {0, 1})
+    parameters.all()[k].var.slot()->gradient = Tensor::scalar(k == 0 ? 3 : 4, DType::float64).reshaped({1});
+  CHECK(optimizer.gradient_norm() == doctest::Approx(5).epsilon(1e-15));
+  optimizer.step(0.01, clip_factor(5, 1));
+  // m = 0.1·g and v = 0.05·g²; the first step's direction does not depend on the gradient's size.
+  for (size_t k : {0, 1}) {
+    const double g = k == 0 ? 0.6 : 0.8;
+    CHECK(optimizer.moments()[k].m.item() == doctest::Approx(0.1 * g).epsilon(1e-6));
+    CHECK(optimizer.moments()[k].v.item() == doctest::Approx(0.05 * g * g).epsilon(1e-6));
+    CHECK(parameters.all()[k].var.value().item() == doctest::Approx(1.99).epsilon(1e-6));
+    CHECK(parameters.all()[k].var.gradient().item() == (k == 0 ? 3 : 4));  // untouched
+  }
+}
+
 TEST_CASE("optimizer: NaN is not hidden") {
   Four four(DType::float32);
   AdamW optimizer(four.parameters, {});

@@ -244,7 +244,7 @@ TEST_CASE("chars: symbols in the order of code points, stray bytes behind them")
   CHECK(t.encode("\nabé漢\xFF") == Tokens{0, 1, 2, 3, 4, 5});
   CHECK(t.file_text() == "chars 6\nU+000A\nU+0061 a\nU+0062 b\nU+00E9 é\nU+6F22 漢\nbyte 0xFF\n");
   CHECK(!t.end_of_text());
-  CHECK_THROWS_WITH_AS(t.encode("ab?"), doctest::Contains("character '?' at byte 2"), Error);
+  CHECK_THROWS_WITH_AS(t.encode("ab?"), doctest::Contains("character '?' is none of the"), Error);
 }
 
 TEST_CASE("tokenizer files: what is written reads back the same") {

@@ -40,8 +40,11 @@ TEST_CASE("trainer: a run leaves its config, metrics and checkpoints, and nothin
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path().filename());
   std::sort(files.begin(), files.end());
-  CHECK(files ==
-        std::vector<std::string>{"best.safetensors", "config.toml", "last.safetensors", "metrics.jsonl"});
+  REQUIRE(files.size() == 6);
+  CHECK(is_event_file(files[2]));
+  files.erase(files.begin() + 2);
+  CHECK(files == std::vector<std::string>{"best.safetensors", "config.toml", "last.safetensors", "lock",
+                                          "metrics.jsonl"});
   CHECK(read_run_config(folder + "/config.toml") == small_run(data));
   CHECK(history_of(folder) == whole_history());
   for (const auto& entry : metrics_of(folder)) {
@@ -54,7 +57,80 @@ TEST_CASE("trainer: a run leaves its config, metrics and checkpoints, and nothin
     CHECK(ones > 0);
     CHECK(ones < 1);
     CHECK(entry.at("lr") > 0);
+    CHECK(entry.at("l1_norm_coefficient") == 0.1);
+    for (const char* statistic : {"ones", "l1_norm", "entropy", "above_90", "below_10"}) {
+      const std::vector<double> layers = entry.at("layers").at(statistic);
+      REQUIRE(layers.size() == 2);
+      const double mean = entry.at(statistic);
+      CHECK((layers[0] + layers[1]) / 2 == doctest::Approx(mean).epsilon(1e-4));  // written with six digits
+    }
   }
+}
+
+TEST_CASE("trainer: the curves are the numbers of metrics.jsonl") {
+  const SmallData data;
+  const std::string folder = data.folder("run");
+  RunConfig config = small_run(data);
+  config.model_config.use_dropout_entropy_penalty = true;
+  train(config, folder);
+  std::vector<CurvePoint> expected;
+  for (const auto& entry : metrics_of(folder)) {
+    const int64_t step = entry.at("step");
+    auto add = [&](const std::string& tag, const nlohmann::json& value) {
+      expected.push_back({step, tag, value.get<float>()});
+    };
+    if (entry.contains("val_loss")) {
+      add("val/loss", entry.at("val_loss"));
+      add("val/error_rate", entry.at("val_error_rate"));
+      add("train/estimated_loss", entry.at("train_loss"));
+      add("train/estimated_error_rate", entry.at("train_error_rate"));
+      continue;
+    }
+    for (const char* key : {"loss", "cross_entropy", "grad_norm", "lr", "penalty"})
+      add(std::string("train/") + key, entry.at(key));
+    for (const char* key : {"l1_norm_coefficient", "entropy_coefficient"})
+      add(std::string("penalty/") + key, entry.at(key));
+    const auto statistics = {"ones", "l1_norm", "entropy", "above_90", "below_10"};
+    for (const char* key : statistics) add(std::string("mask/") + key, entry.at(key));
+    for (const char* key : statistics)
+      for (size_t layer : {0, 1})
+        add(std::string("mask/") + key + "/layer_0" + std::to_string(layer),
+            entry.at("layers").at(key)[layer]);
+  }
+  const auto points = curves_of(folder);
+  REQUIRE(points.size() == expected.size());
+  for (size_t i = 0; i < points.size(); ++i) {
+    INFO(expected[i].tag);
+    CHECK(points[i].step == expected[i].step);
+    CHECK(points[i].tag == expected[i].tag);
+    CHECK(points[i].value == doctest::Approx(expected[i].value).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("trainer: a clipped gradient is reported as it was, and changes what is learnt") {
+  const SmallData data;
+  RunConfig config = small_run(data);
+  train(config, data.folder("free"));
+  const auto free = metrics_of(data.folder("free"));
+  const double first = free[0].at("grad_norm");
+  config.grad_clip = 1000 * first;  // never reached
+  train(config, data.folder("loose"));
+  CHECK(metrics_of(data.folder("loose")) == free);
+  config.grad_clip = 0.01 * first;
+  train(config, data.folder("tight"));
+  const auto tight = metrics_of(data.folder("tight"));
+  CHECK(tight[0] == free[0]);  // measured before the first update
+  CHECK(tight[1] != free[1]);
+}
+
+TEST_CASE("trainer: another data file under the same name is refused, the same under another name is not") {
+  const SmallData data, other;
+  const std::string folder = run_of(data, "run", 4);
+  RunConfig config = small_run(other);
+  CHECK(train(config, folder, RunStart::resume) == RunEnd::finished);
+  write_tokens(other.prefix() + "_val.bin", 300, 3);  // as long, but not the same
+  expect_error([&] { train(config, folder, RunStart::resume); },
+               {"val file had 300 tokens (crc32 0x", "now it has 300 tokens (crc32 0x", "--out"});
 }
 
 TEST_CASE("trainer: the same run twice gives the same bits; another seed others") {
@@ -152,9 +228,12 @@ TEST_CASE("trainer: what a killed run was writing is removed, other files are no
   const SmallData data;
   const std::string folder = run_of(data, "run", 4);
   std::ofstream(folder + "/last.safetensors.123.tmp") << "half a checkpoint";
-  std::ofstream(folder + "/notes.txt") << "mine";
+  for (const char* mine : {"/notes.txt", "/notes.tmp", "/notes.123.tmp", "/last.safetensors.mine.tmp"})
+    std::ofstream(folder + mine) << "mine";
   train(small_run(data), folder, RunStart::resume);
   CHECK_FALSE(fs::exists(folder + "/last.safetensors.123.tmp"));
+  for (const char* mine : {"/notes.tmp", "/notes.123.tmp", "/last.safetensors.mine.tmp"})
+    CHECK(fs::exists(folder + mine));
   CHECK(file_bytes(folder + "/notes.txt") == "mine");
 }
 

@@ -100,6 +100,20 @@ TEST_CASE("trainer signals: a second SIGTERM ends a run at once") {
   CHECK_FALSE(std::filesystem::exists(folder + "/last.safetensors"));
 }
 
+TEST_CASE("trainer signals: two processes cannot train in one folder, and a killed one locks nobody out") {
+  const SmallData data;
+  const std::string folder = data.folder("run");
+  ChildRun child("child: trains a single step that never ends", data, folder);
+  child.wait_for(metrics(folder));
+  for (RunStart start : {RunStart::fresh, RunStart::overwrite})
+    expect_error(
+        [&] { train(small_run(data), folder, start); },
+        {folder, "process " + std::to_string(child.process()) + " is training in this folder", "--out"});
+  child.send(SIGKILL);
+  child.end();
+  CHECK(train(small_run(data), folder) == RunEnd::finished);
+}
+
 TEST_CASE("trainer signals: a run that is killed, wherever and twice, ends as if undisturbed") {
   const SmallData data;
   const std::string whole = undisturbed(data);

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "training/progress.h"
+#include "training/console.h"
 
 namespace ld {
 

@@ -17,6 +17,7 @@ constexpr const char* second_moment = "optimizer.v.";
 std::string decisive_config(RunConfig config) {
   config.train_steps = 1;
   config.est_interval = config.est_steps = config.checkpoint_interval = 1;
+  config.data = "anywhere";  // DataFingerprint knows it better
   std::istringstream text(to_toml(config));
   std::string lines;
   for (std::string line; std::getline(text, line);)
@@ -37,10 +38,19 @@ void refuse_other_config(const std::string& path, const std::string& saved_lines
   }
 }
 
+void refuse_other_data(const SafetensorsFile& file, const std::string& path, const DataFingerprint& data) {
+  const std::pair<const char*, const std::string&> parts[] = {{"train", data.train}, {"val", data.val}};
+  for (const auto& [part, ours] : parts) {
+    const std::string& saved = file.metadata(fmt::format("{}_data", part));
+    check(saved == ours, path, ": was made with other data: its ", part, " file had ", saved, ", now it has ",
+          ours, "; put the old files back, or start another run with --out");
+  }
+}
+
 }  // namespace
 
-void save_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
-                     const AdamW& optimizer, const RunState& state) {
+void save_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
+                     const Parameters& parameters, const AdamW& optimizer, const RunState& state) {
   std::vector<NamedTensor> tensors;
   nlohmann::json updates;
   for (size_t k = 0; k < parameters.all().size(); ++k) {
@@ -60,14 +70,17 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Par
                      {"best_step", std::to_string(state.best_step)},
                      {"estimated_step", std::to_string(state.estimated_step)},
                      {"optimizer_updates", updates.dump()},
+                     {"train_data", data.train},
+                     {"val_data", data.val},
                      {"config", to_toml(config)},
                      {"decisive_config", decisive_config(config)}});
 }
 
-RunState load_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
-                         AdamW& optimizer) {
+RunState load_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
+                         const Parameters& parameters, AdamW& optimizer) {
   const SafetensorsFile file(path);
   refuse_other_config(path, file.metadata("decisive_config"), decisive_config(config));
+  refuse_other_data(file, path, data);
   try {
     const auto updates = nlohmann::json::parse(file.metadata("optimizer_updates"));
     for (size_t k = 0; k < parameters.all().size(); ++k) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "training/dataset.h"
 #include "training/optimizer.h"
 #include "training/run_config.h"
 
@@ -19,13 +20,13 @@ struct RunState {
 };
 
 /// Writes the file whole or not at all.
-void save_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
-                     const AdamW& optimizer, const RunState& state);
+void save_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
+                     const Parameters& parameters, const AdamW& optimizer, const RunState& state);
 
 /// Reads what save_checkpoint wrote into parameters and optimizer. Refuses, with the reason, a file that is
-/// damaged or belongs to another model or config. What may differ from the saved config: train_steps and how
-/// often estimates and checkpoints are made.
-RunState load_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
-                         AdamW& optimizer);
+/// damaged or belongs to another model, config or data. What may differ from the saved config: train_steps,
+/// how often estimates and checkpoints are made, and where the data lies as long as it is the same.
+RunState load_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
+                         const Parameters& parameters, AdamW& optimizer);
 
 }  // namespace ld

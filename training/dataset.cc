@@ -1,8 +1,12 @@
 #include "training/dataset.h"
 
+#include <fmt/format.h>
+#include <zlib.h>
+
 #include <filesystem>
 
 #include "training/data_info.h"
+#include "training/text.h"
 
 namespace ld {
 
@@ -45,6 +49,15 @@ Dataset open_dataset(RunConfig& config) {
     return TokenFile(path, model.alphabet_size, model.context_size);
   };
   return {open("_train.bin"), open("_val.bin")};
+}
+
+DataFingerprint fingerprint(const Dataset& data) {
+  auto words = [](const TokenFile& file) {
+    const auto bytes = std::as_bytes(file.tokens());
+    const auto crc = crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+    return fmt::format("{} tokens (crc32 {:#010x})", grouped(std::ssize(file.tokens())), crc);
+  };
+  return {words(data.train), words(data.val)};
 }
 
 }  // namespace ld

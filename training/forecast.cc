@@ -6,7 +6,8 @@
 #include <chrono>
 
 #include "autograd/tape.h"
-#include "training/console.h"
+#include "ops/cross_entropy.h"
+#include "training/text.h"
 
 namespace ld {
 namespace {
@@ -45,32 +46,39 @@ double extrapolated(double x0, double y0, double x1, double y1, double x) {
 
 }  // namespace
 
-Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& data) {
-  const int64_t T = config.model_config.context_size, B = config.batch_size;
-  // Two sizes beyond the chunk of rows in which the output layer works (ops/cross_entropy.h), so that what
-  // grows with the batch and what does not can be told apart.
-  const int64_t small = std::min(B, (400 + T - 1) / T + 1), large = std::min(B, 2 * small);
-  measure(model, config, data, 1);  // the first pass also pays for memory and library start-up
-  const Sample a = measure(model, config, data, small), b = measure(model, config, data, large);
-  pool_release_cached();
-
-  const auto batch = static_cast<double>(B), xa = static_cast<double>(small), xb = static_cast<double>(large);
+Forecast weigh(const Transformer& model) {
   Forecast f;
   for (const Parameter& p : model.parameters().all()) {
     f.weights += p.var.value().bytes();
     f.optimizer += 2 * p.var.value().elements() * (p.var.dtype() == DType::float64 ? 8 : 4);
   }
   f.gradients = f.weights;
+  return f;
+}
+
+Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& data, int64_t steps_done) {
+  const int64_t T = config.model_config.context_size, B = config.batch_size;
+  // Two sizes beyond the chunk of rows in which the output layer works, so that what grows with the batch and
+  // what does not can be told apart.
+  const int64_t small = std::min(B, (output_rows_at_once + T - 1) / T + 1), large = std::min(B, 2 * small);
+  measure(model, config, data, 1);  // the first pass also pays for memory and library start-up
+  const Sample a = measure(model, config, data, small), b = measure(model, config, data, large);
+  pool_release_cached();
+
+  const auto batch = static_cast<double>(B), xa = static_cast<double>(small), xb = static_cast<double>(large);
+  Forecast f = weigh(model);
   f.activations = static_cast<int64_t>(extrapolated(xa, a.activations, xb, b.activations, batch));
   f.workspace = static_cast<int64_t>(std::max(a.workspace, b.workspace));
   f.tokens_per_second = xb * static_cast<double>(T) / b.seconds;
   const double micro_batch = batch * static_cast<double>(T) / f.tokens_per_second;
   f.step_seconds = micro_batch * static_cast<double>(config.gradient_accumulation_steps);
-  const double estimates =
-      static_cast<double>((config.train_steps + config.est_interval - 1) / config.est_interval);
+  f.steps = std::max<int64_t>(0, config.train_steps - steps_done);
+  // One at each multiple of est_interval and one at the end.
+  const int64_t estimates = (config.train_steps + config.est_interval - 1) / config.est_interval -
+                            std::min(steps_done, config.train_steps) / config.est_interval;
   // Evaluation has no backward pass: about a third of the work of training.
-  f.run_seconds = f.step_seconds * static_cast<double>(config.train_steps) +
-                  estimates * 2 * static_cast<double>(config.est_steps) * micro_batch / 3;
+  f.run_seconds = f.step_seconds * static_cast<double>(f.steps) +
+                  static_cast<double>(estimates * 2 * config.est_steps) * micro_batch / 3;
   return f;
 }
 
@@ -85,15 +93,17 @@ std::string forecast_text(const Forecast& f, const RunConfig& config) {
       config.batch_size * config.model_config.context_size * config.gradient_accumulation_steps;
   text += fmt::format("time      about {} tokens/s: {} for a step of {} tokens, {} for {} steps\n",
                       grouped(static_cast<int64_t>(f.tokens_per_second)), duration_text(f.step_seconds),
-                      grouped(tokens), duration_text(f.run_seconds), grouped(config.train_steps));
+                      grouped(tokens), duration_text(f.run_seconds), grouped(f.steps));
   const int64_t machine = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const bool characters = config.model_config.alphabet_size <= 256;
+  const char* smaller = characters ? "configs/shakespeare_cpu.toml" : "configs/quickstart.toml";
   if (std::string(device_name()) == "cpu" && f.memory() > machine)
     text += fmt::format(
-        "warning   this machine has {} of memory: lower batch_size and raise "
-        "gradient_accumulation_steps by the same factor\n",
-        bytes_text(machine));
-  if (f.run_seconds > 7 * 86400.0)
-    text += "note      that is long for this machine; configs/quickstart.toml shows a whole run in minutes\n";
+        "warning   this machine has {} of memory: lower batch_size and raise gradient_accumulation_steps by "
+        "the same factor, or train {} instead\n",
+        bytes_text(machine), smaller);
+  if (f.run_seconds > 2 * 86400.0)
+    text += fmt::format("note      that is long for this machine; {} is a whole run in minutes\n", smaller);
   return text;
 }
 

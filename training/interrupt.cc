@@ -19,7 +19,8 @@ void on_signal(int signal) {
   }
   pending = 1;
   constexpr const char* note =
-      "\nstopping: this step is finished and saved first; once more stops at once and loses the step\n";
+      "\nstopping: a step under way is finished, an estimate is left to --resume, then all is saved; "
+      "once more stops at once\n";
   [[maybe_unused]] auto written = write(STDERR_FILENO, note, std::strlen(note));
 }
 

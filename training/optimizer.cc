@@ -1,5 +1,6 @@
 #include "training/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -11,14 +12,15 @@ namespace {
 
 template <class A>
 struct Update {
-  A beta1, beta2, epsilon, decay, rate, v_correction;  // decay = lr·λ, rate = lr/(1 − β₁ᵗ), 1/(1 − β₂ᵗ)
+  A beta1, beta2, epsilon, decay, rate, v_correction,
+      gradient_scale;  // decay = lr·λ, rate = lr/(1 − β₁ᵗ), 1/(1 − β₂ᵗ)
 };
 
 template <class T>
 void adamw(T* p, acc_t<T>* m, acc_t<T>* v, const T* g, int64_t n, const Update<acc_t<T>> u) {
   using A = acc_t<T>;
   for_each(n, [=] KERNEL(int64_t i) {
-    const A gradient = static_cast<A>(g[i]);
+    const A gradient = u.gradient_scale * static_cast<A>(g[i]);
     const A first = u.beta1 * m[i] + (A(1) - u.beta1) * gradient;
     const A second = u.beta2 * v[i] + (A(1) - u.beta2) * gradient * gradient;
     m[i] = first;
@@ -57,7 +59,7 @@ double AdamW::gradient_norm() const {
   return std::sqrt(std::accumulate(parts.begin(), parts.end(), 0.0));
 }
 
-void AdamW::step(double lr) {
+void AdamW::step(double lr, double gradient_scale) {
   for (size_t k = 0; k < moments_.size(); ++k) {
     const Parameter& parameter = parameters_.all()[k];
     const Tensor gradient = parameter.var.gradient();
@@ -78,11 +80,16 @@ void AdamW::step(double lr) {
                         static_cast<A>(options_.epsilon),
                         static_cast<A>(parameter.decays ? lr * options_.weight_decay : 0),
                         static_cast<A>(lr / (1 - std::pow(options_.beta1, updates))),
-                        static_cast<A>(1 / (1 - std::pow(options_.beta2, updates)))};
+                        static_cast<A>(1 / (1 - std::pow(options_.beta2, updates))),
+                        static_cast<A>(gradient_scale)};
       adamw(value.data<T>(), moments.m.data<A>(), moments.v.data<A>(), gradient.data<T>(), value.elements(),
             u);
     });
   }
+}
+
+double clip_factor(double norm, double limit) {
+  return limit == 0 ? 1 : std::min(1.0, limit / (norm + 1e-6));
 }
 
 }  // namespace ld

@@ -26,8 +26,8 @@ class AdamW {
 
   /// Euclidean norm of all gradients together, the same bits in every run; not finite if one of them is not.
   double gradient_norm() const;
-  /// One update of every parameter that has a gradient.
-  void step(double lr);
+  /// One update of every parameter that has a gradient, with all gradients multiplied by `gradient_scale`.
+  void step(double lr, double gradient_scale = 1);
 
   /// In the order of parameters.all(); a checkpoint stores and restores them.
   std::vector<Moments>& moments() { return moments_; }
@@ -38,5 +38,9 @@ class AdamW {
   AdamWOptions options_;
   std::vector<Moments> moments_;
 };
+
+/// The scale that brings a gradient of norm `norm` down to `limit`, as PyTorch's clip_grad_norm_ has it:
+/// min(1, limit / (norm + 10⁻⁶)). A limit of 0 is none.
+double clip_factor(double norm, double limit);
 
 }  // namespace ld

@@ -3,28 +3,51 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <limits>
 
 #include "engine/error.h"
+#include "training/console.h"
 #include "training/corpus.h"
-#include "training/progress.h"
 #include "training/safe_file.h"
+#include "training/text.h"
 #include "training/tokenizer.h"
 #include "training/utf8.h"
+#include "training/word_splitter.h"
 
 namespace ld {
 namespace {
 
 constexpr int64_t kMostTokens = 65536;  // what uint16 can tell apart
 constexpr int64_t kGpt2VocabularySize = 50257;
+constexpr size_t kBlockBytes = size_t{64} << 20;  // of text whose tokens are in memory together
 
-std::string grouped(int64_t number) {  // 28,868,599, for people
-  std::string text = std::to_string(number);
-  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<size_t>(at), ",");
-  return text;
-}
+// The stages of the work on standard error, with the seconds since the start: a status while a stage lasts, a
+// line when it is done.
+class Stages {
+ public:
+  explicit Stages(bool quiet) : console_(quiet ? nullptr : stderr) {}
+
+  void start(const std::string& stage) {
+    stage_ = stage;
+    console_.status(text());
+  }
+  void finish(const std::string& result) { console_.line(text() + ": " + result); }
+  ProgressReport reporter() {
+    return [this](double fraction) { console_.status(fmt::format("{}: {:.0f} %", text(), 100 * fraction)); };
+  }
+
+ private:
+  std::string text() const {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
+    return fmt::format("{:7.1f} s  {}", seconds.count(), stage_);
+  }
+
+  Console console_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::string stage_;
+};
 
 std::string stem_of(const std::string& path) {  // data/gcide.dict.dz -> gcide
   std::string name = std::filesystem::path(path).filename().string();
@@ -43,11 +66,11 @@ void check_options(const PrepareOptions& options) {
         " holds a slash; the directory goes into --out");
 }
 
-std::string read_all(const PrepareOptions& options, Progress& progress) {
+std::string read_all(const PrepareOptions& options, Stages& stages) {
   std::string text;
   std::vector<std::string> documents;
   for (const std::string& path : options.texts) {
-    progress.start("reading " + path);
+    stages.start("reading " + path);
     std::string part = read_text(path);
     check(!part.empty(), path, ": is empty; name a file with text in it");
     const size_t bytes = part.size();
@@ -60,7 +83,7 @@ std::string read_all(const PrepareOptions& options, Progress& progress) {
     } else if (options.shuffle_documents) {
       entries = split_documents(part);
     }
-    progress.finish(
+    stages.finish(
         grouped(static_cast<int64_t>(bytes)) + " bytes" +
         (entries.empty() ? "" : ", " + grouped(static_cast<int64_t>(entries.size())) + " documents"));
     if (options.shuffle_documents)
@@ -76,7 +99,7 @@ std::string read_all(const PrepareOptions& options, Progress& progress) {
 }
 
 Tokenizer make_tokenizer(const PrepareOptions& options, std::string_view text, std::string_view train,
-                         Progress& progress) {
+                         Stages& stages) {
   if (options.tokenizer == "chars") return Tokenizer::chars(text);
   if (options.tokenizer != "bpe") {
     check(std::filesystem::exists(options.tokenizer), "prepare: --tokenizer ", options.tokenizer,
@@ -84,31 +107,40 @@ Tokenizer make_tokenizer(const PrepareOptions& options, std::string_view text, s
     return Tokenizer::read(options.tokenizer);
   }
   const int64_t wanted = options.vocabulary_size.value_or(kGpt2VocabularySize);
-  progress.start(
-      fmt::format("learning a BPE vocabulary of {} tokens from the training part", grouped(wanted)));
-  Tokenizer tokenizer = Tokenizer::train_bpe(train, wanted, progress.reporter());
+  stages.start(fmt::format("learning a BPE vocabulary of {} tokens from the training part", grouped(wanted)));
+  Tokenizer tokenizer = Tokenizer::train_bpe(train, wanted, stages.reporter());
   const int64_t reached = tokenizer.vocabulary_size();
-  progress.finish(
-      reached == wanted
-          ? "done"
-          : fmt::format("the text yields only {}, for no pair occurs twice any more", grouped(reached)));
+  stages.finish(reached == wanted ? "done"
+                                  : fmt::format("the text yields only {}, for no pair occurs twice any more",
+                                                grouped(reached)));
   return tokenizer;
 }
 
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text, const std::string& what,
-                            Progress& progress) {
-  progress.start("encoding " + what);
-  std::vector<int32_t> tokens = tokenizer.encode(text, progress.reporter());
-  progress.finish(grouped(static_cast<int64_t>(tokens.size())) + " tokens");
-  return tokens;
-}
+/// A token file being made, and how many tokens went into it.
+struct Encoded {
+  SafeFile file;
+  int64_t tokens = 0;
+};
 
-SafeFile token_file(const std::string& path, const std::vector<int32_t>& tokens) {
-  std::vector<uint16_t> narrow(tokens.begin(), tokens.end());
-  SafeFile file(path);
-  file.write({reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(uint16_t)});
-  file.finish();
-  return file;
+// Block by block, so that the tokens of a long text never exist all at once.
+Encoded encode(const Tokenizer& tokenizer, std::string_view text, const std::string& what,
+               const std::string& path, Stages& stages) {
+  stages.start("encoding " + what);
+  Encoded out{SafeFile(path)};
+  const auto blocks = cut_between_words(text, kBlockBytes);
+  const auto report = stages.reporter();
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const auto in_block = [&](double fraction) {
+      report((static_cast<double>(i) + fraction) / static_cast<double>(blocks.size()));
+    };
+    const std::vector<int32_t> ids = tokenizer.encode(blocks[i], in_block);
+    const std::vector<uint16_t> narrow(ids.begin(), ids.end());
+    out.file.write({reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(uint16_t)});
+    out.tokens += std::ssize(ids);
+  }
+  out.file.finish();
+  stages.finish(grouped(out.tokens) + " tokens");
+  return out;
 }
 
 SafeFile text_file(const std::string& path, const std::string& text) {
@@ -122,7 +154,7 @@ SafeFile text_file(const std::string& path, const std::string& text) {
 
 DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
   check_options(options);
-  Progress progress(quiet);
+  Stages stages(quiet);
   DataInfo info;
   make_directory(options.out);
   const std::string prefix =
@@ -130,7 +162,7 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
           .string();
   SafeFile(prefix + ".toml");  // and gone again: a place one may not write to is known before the long work
 
-  const std::string text = read_all(options, progress);
+  const std::string text = read_all(options, stages);
   info.characters = count_characters(text);
   check(info.characters >= 2, "prepare: this text has only ", info.characters,
         " character; one is needed for training and one for validation");
@@ -139,29 +171,25 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
       std::string_view(text).substr(0, bytes_of_characters(text, train_characters));
   const std::string_view val = std::string_view(text).substr(train.size());
 
-  const Tokenizer tokenizer = make_tokenizer(options, text, train, progress);
+  const Tokenizer tokenizer = make_tokenizer(options, text, train, stages);
   info.tokenizer = tokenizer.kind_name();
   info.vocabulary_size = tokenizer.vocabulary_size();
   check(info.vocabulary_size <= kMostTokens, "prepare: the tokenizer (", options.tokenizer, ") has ",
         info.vocabulary_size, " tokens, but token files hold 16-bit numbers, at most ", kMostTokens,
         "; use --tokenizer bpe");
-  const std::vector<int32_t> train_tokens = encode(tokenizer, train, "the training part", progress);
-  const std::vector<int32_t> val_tokens = encode(tokenizer, val, "the validation part", progress);
-  info.train_tokens = static_cast<int64_t>(train_tokens.size());
-  info.val_tokens = static_cast<int64_t>(val_tokens.size());
+  Encoded train_part = encode(tokenizer, train, "the training part", prefix + "_train.bin", stages);
+  Encoded val_part = encode(tokenizer, val, "the validation part", prefix + "_val.bin", stages);
+  info.train_tokens = train_part.tokens;
+  info.val_tokens = val_part.tokens;
   info.tokenizer_path = prefix + (tokenizer.kind() == Tokenizer::Kind::bpe ? ".tiktoken" : ".chars");
   for (const std::string& path : options.texts)
     info.sources.push_back(std::filesystem::path(path).filename().string());
   if (options.shuffle_documents) info.shuffle_seed = options.seed;
 
-  progress.start("writing " + prefix + "_{train,val}.bin");
-  SafeFile train_file = token_file(prefix + "_train.bin", train_tokens);
-  SafeFile val_file = token_file(prefix + "_val.bin", val_tokens);
   SafeFile tokenizer_file = text_file(*info.tokenizer_path, tokenizer.file_text());
   SafeFile info_file = text_file(prefix + ".toml", data_info_text(info));
   // The info comes last: where it is, the others are.
-  for (SafeFile* file : {&train_file, &val_file, &tokenizer_file, &info_file}) file->publish();
-  progress.finish("done");
+  for (SafeFile* file : {&train_part.file, &val_part.file, &tokenizer_file, &info_file}) file->publish();
   return info;
 }
 

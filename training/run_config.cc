@@ -41,6 +41,8 @@ void visit_keys(KeyVisitor& keys, RunConfig& run) {
   keys.number({"beta2", "AdamW's memory of the squared gradient"}, run.beta2, rate);
   keys.number({"weight_decay", "AdamW's decay of the parameters with two or more dimensions"},
               run.weight_decay, zero_or_more);
+  keys.number({"grad_clip", "scale a step's gradient down to this norm where it is larger; 0 does not"},
+              run.grad_clip, zero_or_more);
 
   keys.integer({"est_interval", "steps between two estimates of the train and val losses"}, run.est_interval,
                positive_count);

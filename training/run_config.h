@@ -27,6 +27,7 @@ struct RunConfig {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double weight_decay = 0.1;
+  double grad_clip = 0;  // largest norm of a step's gradient, to which a larger one is scaled down; 0: none
 
   int64_t est_interval = 500;  // steps between two estimates of the train and val losses
   int64_t est_steps = 200;     // batches per estimate

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -18,7 +19,17 @@ std::string directory_of(const std::string& path) {
   return directory.empty() ? "." : directory;
 }
 
+constexpr std::string_view temporary_end = ".tmp";
+
 }  // namespace
+
+bool is_temporary_name(std::string_view name, std::string_view path) {
+  if (!name.starts_with(path) || !name.ends_with(temporary_end)) return false;
+  name.remove_prefix(path.size());
+  name.remove_suffix(temporary_end.size());  // what is left is ".PROCESS"
+  return name.size() > 1 && name[0] == '.' &&
+         std::all_of(name.begin() + 1, name.end(), [](char digit) { return digit >= '0' && digit <= '9'; });
+}
 
 std::string read_file(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -48,7 +59,7 @@ void make_directory(const std::string& path) {
 }
 
 SafeFile::SafeFile(const std::string& path)
-    : path_(path), temporary_(path + "." + std::to_string(getpid()) + ".tmp") {
+    : path_(path), temporary_(path + "." + std::to_string(getpid()) + std::string(temporary_end)) {
   descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) refuse("create");
   waiting_ = true;

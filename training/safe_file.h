@@ -13,6 +13,9 @@ std::string read_file(const std::string& path);
 /// Creates `path` and the directories above it that do not exist. Error: PATH: reason.
 void make_directory(const std::string& path);
 
+/// True if `name` is one under which some process, perhaps killed since, was writing the file `path`.
+bool is_temporary_name(std::string_view name, std::string_view path);
+
 /// One file being written. Several that belong together: `finish` them all, then `publish` one after the
 /// other. One that is destroyed before it is published leaves nothing behind. Every error names the file, the
 /// reason (such as "No space left on device") and what to do.

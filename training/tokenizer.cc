@@ -152,9 +152,8 @@ std::vector<int32_t> Tokenizer::encode_chars(std::string_view text) const {
     } else if (auto found = ids_.find(text.substr(at, length)); found != ids_.end()) {
       id = found->second;
     }
-    check(id >= 0, "tokenizer: the character '", text.substr(at, length), "' at byte ", at,
-          " of the text is none of the ", symbols_.size(),
-          " characters that this tokenizer was made from; leave it out");
+    check(id >= 0, "tokenizer: the character '", text.substr(at, length), "' is none of the ",
+          symbols_.size(), " characters that this tokenizer was made from; leave it out");
     ids.push_back(id);
   }
   return ids;

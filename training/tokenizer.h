@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "training/bpe.h"
-#include "training/progress.h"
+#include "training/console.h"
 
 namespace ld {
 

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "autograd/anomaly.h"
 #include "model/sites.h"
@@ -12,40 +10,26 @@
 #include "training/interrupt.h"
 #include "training/safe_file.h"
 #include "training/schedule.h"
+#include "training/text.h"
 
 namespace ld {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-using nlohmann::json;
 
 constexpr std::chrono::minutes longest_unsaved{10};
+constexpr std::chrono::milliseconds progress_interval{500};  // between two looks at a step under way
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// A means over blocks, in the order of MaskStatistic.
-std::vector<double> mean_over_blocks(const std::vector<Tensor>& masks) {
-  std::vector<double> mean(mask_statistics, 0.0);
-  for (const Tensor& block : masks) {
-    const auto values = block.to_vector();
-    for (size_t k = 0; k < mean.size(); ++k) mean[k] += values[k] / static_cast<double>(masks.size());
-  }
-  return mean;
-}
-
-std::string loss_text(const StepMetrics& m, bool has_penalty, bool has_masks) {
-  std::string text = fmt::format("loss {:.4f}", m.cross_entropy + m.penalty);
-  if (has_penalty)
+std::string loss_text(const StepMetrics& m, const ModelConfig& model) {
+  std::string text = fmt::format("loss {:.4f}", m.loss());
+  if (model.use_dropout_l1_norm_penalty || model.use_dropout_entropy_penalty)
     text += fmt::format(" = cross-entropy {:.4f} + penalty {:.4f}", m.cross_entropy, m.penalty);
-  if (has_masks) text += fmt::format("  ones {:.1f} %", 100 * m.ones);
+  if (!m.masks.empty()) text += fmt::format("  ones {:.1f} %", 100 * m.mean(fraction_of_ones));
   return text;
-}
-
-bool has_penalty(const ModelConfig& model) {
-  return model.use_dropout_l1_norm_penalty || model.use_dropout_entropy_penalty;
 }
 
 }  // namespace
@@ -55,58 +39,20 @@ Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& dat
     : config_(config),
       model_(model),
       data_(data),
-      folder_(folder),
+      fingerprint_(fingerprint(data)),
+      folder_(folder, start),
       optimizer_(model.parameters(),
-                 {.beta1 = config.beta1, .beta2 = config.beta2, .weight_decay = config.weight_decay}) {
-  const std::string last = folder_ + "/last.safetensors";
-  const bool exists = fs::exists(last);
-  if (start == RunStart::fresh)
-    check(!exists, folder_,
-          ": already holds a run; continue it with --resume, replace it with --overwrite, or choose ",
-          "another folder with --out");
-  if (start == RunStart::resume) {
-    check(exists, folder_,
-          ": holds no checkpoint to resume (last.safetensors); start the run without --resume");
-    state_ = load_checkpoint(last, config_, model_.parameters(), optimizer_);
-  }
-  make_directory(folder_);
-  for (const auto& entry : fs::directory_iterator(folder_))  // what a killed run was writing
-    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
-  if (start == RunStart::overwrite)
-    for (const char* file : {"/last.safetensors", "/best.safetensors", "/metrics.jsonl"})
-      fs::remove(folder_ + file);
-  SafeFile resolved(folder_ + "/config.toml");
+                 {.beta1 = config.beta1, .beta2 = config.beta2, .weight_decay = config.weight_decay}),
+      state_(start == RunStart::resume
+                 ? load_checkpoint(folder_.last(), config, fingerprint_, model.parameters(), optimizer_)
+                 : RunState{}),
+      log_(folder_, config, state_),
+      first_step_(state_.step),
+      saved_step_(state_.step) {
+  SafeFile resolved(folder_.config());
   resolved.write(to_toml(config_));
   resolved.finish();
   resolved.publish();
-  first_step_ = saved_step_ = state_.step;
-  open_metrics();
-}
-
-// After a kill the file may be ahead of the checkpoint, or end in half a line: what is not covered by the
-// checkpoint is dropped, and the resumed run writes it again.
-void Trainer::open_metrics() {
-  const std::string path = folder_ + "/metrics.jsonl";
-  std::string kept;
-  if (std::ifstream old(path); old && state_.step > 0)
-    for (std::string line; std::getline(old, line);) {
-      const json entry = json::parse(line, nullptr, false);
-      const bool estimate = entry.is_object() && entry.contains("val_loss");
-      const int64_t covered = estimate ? state_.estimated_step : state_.step;
-      if (entry.is_object() && entry.value("step", covered + 1) <= covered) kept += line + "\n";
-    }
-  SafeFile file(path);
-  file.write(kept);
-  file.finish();
-  file.publish();
-  metrics_.open(path, std::ios::app);
-  check(metrics_.is_open(), path, ": cannot be written");
-}
-
-void Trainer::write_metrics(const std::string& line) {
-  metrics_ << line << '\n' << std::flush;
-  check(metrics_.good(), folder_,
-        "/metrics.jsonl: cannot be written; is the disk full? Make room, then --resume");
 }
 
 NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
@@ -125,8 +71,10 @@ Losses Trainer::run_micro_batch(int64_t i) {
   return losses;
 }
 
-// The weights are still those from before the step, and batches and noise are functions of the step: done
-// again, it computes the same bits, this time with every op checked.
+// No update has been made since the step began, and batches and noise are functions of the step: done again
+// from zeroed gradients, it computes the same bits, this time with AnomalyMode looking at what each op
+// returns and adds. Sums over several micro-batches are looked at too, since their gradients gather in the
+// same slots.
 void Trainer::stop_at_anomaly(const std::string& what) {
   std::string culprit = "none: done again, every result was finite, so they overflow where they are summed";
   model_.parameters().zero_gradients();
@@ -139,82 +87,60 @@ void Trainer::stop_at_anomaly(const std::string& what) {
   } catch (const Error& error) {
     culprit = fmt::format("micro-batch {}/{}, {}", i + 1, config_.gradient_accumulation_steps, error.what());
   }
-  fail("step ", state_.step + 1, ": ", what, " is not finite. The checkpoints in ", folder_,
-       " are from before; start ", "another run with a lower lr. The first op to blame:\n", culprit);
+  fail("step ", state_.step + 1, ": ", what, " is not finite. The checkpoints in ", folder_.path(),
+       " are from before; start another run with a lower lr. The first op to blame:\n", culprit);
 }
 
 StepMetrics Trainer::step() {
-  const ModelConfig& model = config_.model_config;
   const int64_t micro_batches = config_.gradient_accumulation_steps;
-  const double share = 1.0 / static_cast<double>(micro_batches);
+  if (state_.step == first_step_)
+    console_.status(fmt::format("step {}  micro-batch 1/{}  (the first is being worked on)", state_.step + 1,
+                                micro_batches));
   const auto begin = Clock::now();
-  StepMetrics sum;
+  auto shown = begin;
+  StepGatherer gathered(micro_batches);
   model_.parameters().zero_gradients();
   for (int64_t i = 0; i < micro_batches; ++i) {
-    if (i == 0 && state_.step == first_step_)
-      console_.status(fmt::format("step {}  micro-batch 1/{}  (the first is being worked on)",
-                                  state_.step + 1, micro_batches));
-    const Losses losses = run_micro_batch(i);
-    if (!std::isfinite(losses.loss.value().item())) stop_at_anomaly("the loss");
-    sum.cross_entropy += share * losses.cross_entropy.value().item();
-    if (losses.penalty) sum.penalty += share * losses.penalty.value().item();
-    const auto masks = mean_over_blocks(losses.masks);
-    sum.ones += share * masks[fraction_of_ones];
-    sum.l1_norm += share * masks[mean_l1_norm];
-    sum.entropy += share * masks[mean_entropy];
-    sum.above_90 += share * masks[fraction_above_90];
-    sum.below_10 += share * masks[fraction_below_10];
-
-    const double done = static_cast<double>(i + 1), seconds = seconds_since(begin);
-    StepMetrics so_far = sum;
-    for (double* value : {&so_far.cross_entropy, &so_far.penalty, &so_far.ones}) *value /= share * done;
-    if (seconds > 0.5 || step_seconds_ > 0.5)
-      console_.status(fmt::format(
-          "step {}  micro-batch {}/{}  {}  {} tokens/s  step ends in {}", state_.step + 1, i + 1,
-          micro_batches, loss_text(so_far, has_penalty(model), !losses.masks.empty()),
-          grouped(std::lround(done * static_cast<double>(config_.batch_size * model.context_size) / seconds)),
-          duration_text(seconds / done * (static_cast<double>(micro_batches) - done))));
+    gathered.add(run_micro_batch(i));
+    if (Clock::now() - shown < progress_interval) continue;  // reading waits for the device
+    show_progress(gathered.read(), i + 1, seconds_since(begin));
+    shown = Clock::now();
   }
-  sum.gradient_norm = optimizer_.gradient_norm();
-  if (!std::isfinite(sum.gradient_norm)) stop_at_anomaly("the gradient");
-  sum.lr = learning_rate(config_, state_.step);
-  optimizer_.step(sum.lr);
+  StepMetrics metrics = gathered.read();
+  if (!std::isfinite(metrics.loss())) stop_at_anomaly("the loss");
+  metrics.gradient_norm = optimizer_.gradient_norm();
+  if (!std::isfinite(metrics.gradient_norm)) stop_at_anomaly("the gradient");
+  metrics.lr = learning_rate(config_, state_.step);
+  optimizer_.step(metrics.lr, clip_factor(metrics.gradient_norm, config_.grad_clip));
   ++state_.step;
   synchronize();
-  sum.seconds = seconds_since(begin);
-  return sum;
+  metrics.seconds = seconds_since(begin);
+  return metrics;
+}
+
+void Trainer::show_progress(const StepMetrics& so_far, int64_t micro_batches, double seconds) {
+  const auto done = static_cast<double>(micro_batches),
+             all = static_cast<double>(config_.gradient_accumulation_steps),
+             tokens = done * static_cast<double>(config_.batch_size * config_.model_config.context_size);
+  console_.status(fmt::format("step {}  micro-batch {}/{}  {}  {} tokens/s  step ends in {}", state_.step + 1,
+                              micro_batches, config_.gradient_accumulation_steps,
+                              loss_text(so_far, config_.model_config), grouped(std::lround(tokens / seconds)),
+                              duration_text(seconds / done * (all - done))));
 }
 
 void Trainer::show_step(const StepMetrics& m) {
-  const ModelConfig& model = config_.model_config;
   step_seconds_ = step_seconds_ == 0 ? m.seconds : 0.95 * step_seconds_ + 0.05 * m.seconds;
-  const double tokens =
-      static_cast<double>(config_.batch_size * model.context_size * config_.gradient_accumulation_steps);
-  const bool masks = model.learned_dropout_config.has_value();
+  const auto tokens = static_cast<double>(config_.batch_size * config_.model_config.context_size *
+                                          config_.gradient_accumulation_steps);
   const std::string text =
       fmt::format("step {}/{}  {}  grad norm {:.3f}  lr {:.2e}  {} tokens/s  ends in {}", state_.step,
-                  config_.train_steps, loss_text(m, has_penalty(model), masks), m.gradient_norm, m.lr,
+                  config_.train_steps, loss_text(m, config_.model_config), m.gradient_norm, m.lr,
                   grouped(std::lround(tokens / m.seconds)),
                   duration_text(step_seconds_ * static_cast<double>(config_.train_steps - state_.step)));
   // Steps of a second or more are worth a line each; of faster ones, a line each half percent of the run.
   const int64_t every = step_seconds_ >= 1 ? 1 : std::max<int64_t>(1, config_.train_steps / 200);
   const bool worth_a_line = state_.step % every == 0 || state_.step == first_step_ + 1;
   worth_a_line ? console_.line(text) : console_.status(text);
-
-  json entry = {{"step", state_.step},
-                {"loss", m.cross_entropy + m.penalty},
-                {"cross_entropy", m.cross_entropy},
-                {"grad_norm", m.gradient_norm},
-                {"lr", m.lr},
-                {"seconds", m.seconds}};
-  if (has_penalty(model)) entry["penalty"] = m.penalty;
-  if (masks)
-    entry.update({{"ones", m.ones},
-                  {"l1_norm", m.l1_norm},
-                  {"entropy", m.entropy},
-                  {"above_90", m.above_90},
-                  {"below_10", m.below_10}});
-  write_metrics(entry.dump());
 }
 
 std::optional<Estimate> Trainer::estimate(const TokenFile& file, uint32_t site, const std::string& what) {
@@ -251,30 +177,33 @@ bool Trainer::estimate_both() {
       "step {}/{}  estimate  train loss {:.4f} (error rate {:.1f} %)  val loss {:.4f} ({:.1f} %){}",
       state_.step, config_.train_steps, train->loss, 100 * train->error_rate, val->loss,
       100 * val->error_rate, best ? "  best so far" : ""));
-  const json entry = {{"step", state_.step},
-                      {"train_loss", train->loss},
-                      {"val_loss", val->loss},
-                      {"train_error_rate", train->error_rate},
-                      {"val_error_rate", val->error_rate}};
-  write_metrics(entry.dump());
+  log_.write_estimate(state_.step, *train, *val);
+  if (!std::isfinite(val->loss))
+    console_.line(fmt::format(
+        "warning   the val loss after step {} is not finite; best.safetensors stays {}", state_.step,
+        state_.best_step > 0 ? fmt::format("that of step {}", state_.best_step) : "unwritten"));
   if (!best) return true;
   state_.best_val_loss = val->loss;
   state_.best_step = state_.step;
-  save_checkpoint(folder_ + "/best.safetensors", config_, model_.parameters(), optimizer_, state_);
+  save(folder_.best());
   return true;
 }
 
+void Trainer::save(const std::string& path) {
+  save_checkpoint(path, config_, fingerprint_, model_.parameters(), optimizer_, state_);
+}
+
 void Trainer::save_last() {
-  save_checkpoint(folder_ + "/last.safetensors", config_, model_.parameters(), optimizer_, state_);
+  save(folder_.last());
   saved_step_ = state_.step;
   saved_at_ = Clock::now();
 }
 
 RunEnd Trainer::run() {
-  auto stopped = [&] {
+  auto stopped = [&](const char* where) {
     if (saved_step_ != state_.step) save_last();
-    console_.line(
-        fmt::format("stopped after step {}, saved in {}; --resume goes on from there", state_.step, folder_));
+    console_.line(fmt::format("stopped after step {}{}, saved in {}; --resume goes on from there",
+                              state_.step, where, folder_.path()));
     return RunEnd::interrupted;
   };
   for (;;) {
@@ -282,17 +211,22 @@ RunEnd Trainer::run() {
     // makes it as its first act.
     if (estimate_is_due()) {
       if (saved_step_ != state_.step) save_last();
-      if (!estimate_both()) return stopped();
+      if (!estimate_both()) return stopped(" and before its estimate");
       save_last();
     }
     if (state_.step >= config_.train_steps) break;
-    show_step(step());
+    const StepMetrics metrics = step();
+    show_step(metrics);
+    log_.write_step(state_.step, metrics);
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
-    if (interrupted()) return stopped();
+    if (interrupted()) return stopped("");
   }
-  console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
-                            state_.best_val_loss, state_.best_step, folder_));
+  console_.line(fmt::format("finished: {} steps, {}; see {}", state_.step,
+                            state_.best_step > 0 ? fmt::format("best val loss {:.4f} at step {}",
+                                                               state_.best_val_loss, state_.best_step)
+                                                 : "no finite val loss",
+                            folder_.path()));
   return RunEnd::finished;
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <fstream>
 #include <optional>
 #include <string>
 
@@ -11,31 +10,13 @@
 #include "training/console.h"
 #include "training/dataset.h"
 #include "training/optimizer.h"
+#include "training/run_folder.h"
+#include "training/run_log.h"
 
 namespace ld {
 
-/// What one optimizer step measured, means over its micro-batches.
-struct StepMetrics {
-  double cross_entropy = 0, penalty = 0;
-  double ones = 0;  // fraction of ones in all masks; the other statistics likewise
-  double l1_norm = 0, entropy = 0, above_90 = 0, below_10 = 0;
-  double gradient_norm = 0;  // of the whole step's gradient
-  double lr = 0, seconds = 0;
-};
-
-/// Means over est_steps batches in evaluation mode.
-struct Estimate {
-  double loss = 0, error_rate = 0;
-};
-
-enum class RunStart { fresh, resume, overwrite };
 enum class RunEnd { finished, interrupted };
 
-/// A run and its folder:
-///   config.toml        the resolved config
-///   metrics.jsonl      a line per step and per estimate
-///   last.safetensors   everything needed to go on, from at most checkpoint_interval steps ago
-///   best.safetensors   the same at the lowest validation loss so far
 class Trainer {
  public:
   /// `fresh` refuses a folder that holds a run; `resume` goes on from its last checkpoint.
@@ -57,24 +38,25 @@ class Trainer {
   std::optional<Estimate> estimate(const TokenFile& file, uint32_t site, const std::string& what);
   bool estimate_is_due() const;
   bool estimate_both();  // false when interrupted()
+  void save(const std::string& path);
   void save_last();
-  void open_metrics();
-  void write_metrics(const std::string& line);
   NoiseKey noise(int64_t micro_batch, uint32_t site = 0) const;
+  void show_progress(const StepMetrics& so_far, int64_t micro_batches, double seconds);
   void show_step(const StepMetrics& metrics);
 
   RunConfig config_;
   Transformer& model_;
   const Dataset& data_;
-  std::string folder_;
+  DataFingerprint fingerprint_;
+  RunFolder folder_;
   AdamW optimizer_;
   RunState state_;
+  RunLog log_;
   int64_t first_step_ = 0;  // of this process
   int64_t saved_step_ = 0;  // in last.safetensors
   std::chrono::steady_clock::time_point saved_at_ = std::chrono::steady_clock::now();
   double step_seconds_ = 0;  // running mean
-  std::ofstream metrics_;
-  Console console_;
+  Console console_{stdout};
 };
 
 }  // namespace ld
