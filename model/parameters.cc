@@ -7,16 +7,15 @@ namespace ld {
 
 Var Parameters::normal(const std::string& name, const Shape& shape, double deviation) {
   MemoryScope scope(MemoryUse::weights);
-  Tensor value(shape, dtype_);
+  Tensor value(shape, master_dtype());
   fill_normal(value, 0, deviation, {seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
   return add(name, value, true);
 }
 
 Var Parameters::constant(const std::string& name, const Shape& shape, double value) {
   MemoryScope scope(MemoryUse::weights);
-  return add(name,
-             Tensor::from(std::vector<double>(static_cast<size_t>(shape.elements()), value), shape, dtype_),
-             false);
+  const std::vector<double> values(static_cast<size_t>(shape.elements()), value);
+  return add(name, Tensor::from(values, shape, master_dtype()), false);
 }
 
 int64_t Parameters::elements() const {
@@ -29,8 +28,14 @@ void Parameters::zero_gradients() {
   for (Parameter& p : all_) p.var.zero_gradient();
 }
 
-Var Parameters::add(const std::string& name, Tensor value, bool decays) {
-  all_.push_back({name, Var::leaf(std::move(value), name), decays});
+void Parameter::renew_copy() const {
+  if (has_copy()) var.value().assign(master.to_vector());
+}
+
+Var Parameters::add(const std::string& name, Tensor master, bool decays) {
+  const Tensor value = dtype_ == master.dtype() ? master : Tensor(master.shape(), dtype_);
+  all_.push_back({name, Var::leaf(value, name, master.dtype()), decays, master});
+  all_.back().renew_copy();
   return all_.back().var;
 }
 

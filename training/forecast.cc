@@ -57,10 +57,10 @@ Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& da
   const auto batch = static_cast<double>(B), xa = static_cast<double>(small), xb = static_cast<double>(large);
   Forecast f;
   for (const Parameter& p : model.parameters().all()) {
-    f.weights += p.var.value().bytes();
-    f.optimizer += 2 * p.var.value().elements() * (p.var.dtype() == DType::float64 ? 8 : 4);
+    f.weights += p.master.bytes() + (p.has_copy() ? p.var.value().bytes() : 0);
+    f.optimizer += 2 * p.master.bytes();
+    f.gradients += p.master.bytes();
   }
-  f.gradients = f.weights;
   f.activations = static_cast<int64_t>(extrapolated(xa, a.activations, xb, b.activations, batch));
   f.workspace = static_cast<int64_t>(std::max(a.workspace, b.workspace));
   f.tokens_per_second = xb * static_cast<double>(T) / b.seconds;
