@@ -64,9 +64,8 @@ int train(const Options& options) {
       options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
 
   if (options.dry_run) fmt::print("{}\n", ld::to_toml(config));
-  const ld::DType dtype = config.dtype == "float64" ? ld::DType::float64 : ld::DType::float32;
   const std::optional<uint64_t> seed(config.seed), no_seed;
-  ld::Transformer model(config.model_config, dtype, options.dry_run ? no_seed : seed);
+  ld::Transformer model(config.model_config, config.model_dtype(), options.dry_run ? no_seed : seed);
   fmt::print("device    {}: {}\n", ld::device_name(), ld::device_description());
   fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),

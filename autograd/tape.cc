@@ -16,11 +16,19 @@ void GradientSlot::allocate() {
 }
 
 Var Var::leaf(Tensor value, std::string name) {
+  const DType dtype = value.dtype();
+  return leaf(std::move(value), std::move(name), dtype);
+}
+
+Var Var::leaf(Tensor value, std::string name, DType gradient) {
   check(
       value.dtype() == DType::float32 || value.dtype() == DType::float64 || value.dtype() == DType::bfloat16,
       "leaf ", name, ": only floating tensors have gradients, got ", value.dtype());
+  check(gradient == value.dtype() || (gradient == DType::float32 && value.dtype() == DType::bfloat16),
+        "leaf ", name, ": the gradient of ", value.dtype(), " cannot be kept in ", gradient,
+        "; only that of bfloat16 may differ, and be float32");
   Var v(std::move(value));
-  v.slot_ = std::make_shared<GradientSlot>(GradientSlot{v.shape(), v.dtype(), std::move(name), 0, {}});
+  v.slot_ = std::make_shared<GradientSlot>(GradientSlot{v.shape(), gradient, std::move(name), 0, {}});
   return v;
 }
 

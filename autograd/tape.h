@@ -42,8 +42,8 @@ class Gradients {
   }
   /// The same, with zeros in place, for kernels that add to some elements only; null if it is not needed.
   template <class T>
-  T* dx_zeroed(size_t i) const {
-    return inputs_[i] ? inputs_[i]->zeroed<T>() : nullptr;
+  Accumulator<T> dx_zeroed(size_t i) const {
+    return inputs_[i] ? inputs_[i]->zeroed<T>() : Accumulator<T>{};
   }
 
  private:

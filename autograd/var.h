@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "engine/accumulator.h"
 #include "engine/tensor.h"
@@ -14,7 +15,7 @@ namespace ld {
 /// fan-out and f(x, x) need no special care.
 struct GradientSlot {
   Shape shape;
-  DType dtype;
+  DType dtype;        // of the gradient: the value's, or float32 for a bfloat16 weight
   std::string name;   // of a leaf: "blocks.0.attention.qkv.weight"
   uint64_t tape = 0;  // the tape that made it; 0 for a leaf
   Tensor gradient;    // none until the first contribution
@@ -22,18 +23,20 @@ struct GradientSlot {
   /// Memory to add this gradient's contributions into, each element exactly once; allocated here if new.
   template <class T>
   Accumulator<T> accumulator() {
-    bool first = !gradient;
+    const bool first = !gradient;
     if (first) allocate();
+    if constexpr (std::is_same_v<T, bfloat16>)
+      if (dtype == DType::float32) return {nullptr, first, gradient.data<float>()};
     return {gradient.template data<T>(), first};
   }
   /// The same memory with zeros already there, for kernels that touch only some of the elements.
   template <class T>
-  T* zeroed() {
+  Accumulator<T> zeroed() {
     if (!gradient) {
       allocate();
       gradient.fill_zero();
     }
-    return gradient.template data<T>();
+    return accumulator<T>();
   }
 
  private:
@@ -48,6 +51,9 @@ class Var {
       : value_(std::move(value)) {}  // NOLINT: constants may be given wherever a Var is expected
   /// A leaf whose gradient accumulates over every backward pass until zero_gradient().
   static Var leaf(Tensor value, std::string name = "");
+  /// The same with a gradient of another dtype: float32 for a bfloat16 weight, so that contributions are
+  /// summed in float32.
+  static Var leaf(Tensor value, std::string name, DType gradient);
 
   explicit operator bool() const { return static_cast<bool>(value_); }
   const Tensor& value() const { return value_; }

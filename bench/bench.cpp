@@ -26,7 +26,7 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  std::string variant = "embed", python, out;
+  std::string variant = "embed", dtype = "float32", python, out;
   int64_t batch_size = 4, n_layer = 26, context_size = 200, alphabet_size = 50257;
   int64_t n_embed = 0, n_head = 0;  // 0: the published width and heads of the variant
   int steps = 10, rounds = 3;
@@ -68,7 +68,9 @@ ModelConfig model_config(const Options& o) {
 class Training {
  public:
   explicit Training(const Options& o)
-      : model_(model_config(o), DType::float32, 1337), optimizer_(model_.parameters(), {}), options_(o) {}
+      : model_(model_config(o), o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32, 1337),
+        optimizer_(model_.parameters(), {}),
+        options_(o) {}
 
   double step() {
     return seconds_of([&] {
@@ -219,6 +221,9 @@ int main(int argc, char** argv) {
   app.get_formatter()->column_width(28);
   app.add_option("--variant", o.variant, "")
       ->check(CLI::IsMember({"baseline", "hidden_state", "embed"}))
+      ->capture_default_str();
+  app.add_option("--dtype", o.dtype, "Of weights and arithmetic")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   app.add_option("--batch-size", o.batch_size, "Sequences a step")
       ->check(CLI::PositiveNumber)

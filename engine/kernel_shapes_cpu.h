@@ -93,7 +93,7 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 /// The rows of one index are summed first, in their order, and added to the table once: in bfloat16 a
 /// frequent index would otherwise stop growing after 256 equal contributions.
 template <class T>
-void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
+void scatter_add_rows(Accumulator<T> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
   std::vector<int64_t> order(static_cast<size_t>(rows));
   std::iota(order.begin(), order.end(), int64_t{0});
   std::stable_sort(order.begin(), order.end(), [=](int64_t a, int64_t b) { return index[a] < index[b]; });
@@ -110,8 +110,7 @@ void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, 
         const T* from = x + order[next] * cols + begin;
         for (int64_t c = 0; c < width; ++c) sum[c] += static_cast<acc_t<T>>(from[c]);
       }
-      T* to = table + row * cols + begin;
-      for (int64_t c = 0; c < width; ++c) to[c] = static_cast<T>(static_cast<acc_t<T>>(to[c]) + sum[c]);
+      for (int64_t c = 0; c < width; ++c) table.add(row * cols + begin + c, sum[c]);
     }
   }
 }

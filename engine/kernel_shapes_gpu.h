@@ -122,7 +122,7 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 /// given index sums all rows of that index, in order, and adds the sum to the table once (in bfloat16 a
 /// frequent index would otherwise stop growing). The search reads rows² / 2 indices, all from cache.
 template <class T>
-void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
+void scatter_add_rows(Accumulator<T> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
   constexpr int64_t held = 8;  // columns summed by one thread: the indices are read once for 256 columns
   for_each_row(rows, rows, [=] KERNEL(int64_t r, auto row) {
     int32_t mine = index[r];
@@ -139,10 +139,7 @@ void scatter_add_rows(T* table, const int32_t* index, const T* x, int64_t rows, 
           if (begin + c < cols) sum[c] += static_cast<acc_t<T>>(x[j * cols + begin + c]);
       }
       for (int64_t c = 0; c < held; ++c)
-        if (begin + c < cols) {
-          T& to = table[mine * cols + begin + c];
-          to = static_cast<T>(static_cast<acc_t<T>>(to) + sum[c]);
-        }
+        if (begin + c < cols) table.add(mine * cols + begin + c, sum[c]);
     });
   });
 }

@@ -8,7 +8,7 @@ namespace ld {
 Var Parameters::normal(const std::string& name, const Shape& shape, double deviation, double mean,
                        double lr_factor) {
   MemoryScope scope(MemoryUse::weights);
-  Tensor value(shape, dtype_);
+  Tensor value(shape, master_dtype());
   if (seed_)
     fill_normal(value, mean, deviation,
                 {*seed_, 0, static_cast<uint32_t>(all_.size()), sites::initial_weights});
@@ -17,8 +17,8 @@ Var Parameters::normal(const std::string& name, const Shape& shape, double devia
 
 Var Parameters::constant(const std::string& name, const Shape& shape, double value) {
   MemoryScope scope(MemoryUse::weights);
-  return add(name,
-             Tensor::from(std::vector<double>(static_cast<size_t>(shape.elements()), value), shape, dtype_));
+  const std::vector<double> values(static_cast<size_t>(shape.elements()), value);
+  return add(name, Tensor::from(values, shape, master_dtype()));
 }
 
 int64_t Parameters::elements() const {
@@ -31,9 +31,15 @@ void Parameters::zero_gradients() {
   for (Parameter& p : all_) p.var.zero_gradient();
 }
 
-Var Parameters::add(const std::string& name, Tensor value, double lr_factor) {
-  const bool decays = value.shape().rank() >= 2;
-  all_.push_back({name, Var::leaf(std::move(value), name), decays, lr_factor});
+void Parameter::renew_copy() const {
+  if (has_copy()) var.value().assign(master.to_vector());
+}
+
+Var Parameters::add(const std::string& name, Tensor master, double lr_factor) {
+  const Tensor value = dtype_ == master.dtype() ? master : Tensor(master.shape(), dtype_);
+  const bool decays = master.shape().rank() >= 2;
+  all_.push_back({name, Var::leaf(value, name, master.dtype()), master, decays, lr_factor});
+  all_.back().renew_copy();
   return all_.back().var;
 }
 

@@ -18,11 +18,11 @@ void embedding_forward(T* y, const int32_t* ids, const T* token_table, const T* 
 }
 
 template <class T>
-void position_backward(T* d, const T* dy, int64_t B, int64_t L, int64_t C) {
+void position_backward(Accumulator<T> d, const T* dy, int64_t B, int64_t L, int64_t C) {
   for_each(L * C, [=] KERNEL(int64_t i) {
     acc_t<T> sum = 0;
     for (int64_t b = 0; b < B; ++b) sum += static_cast<acc_t<T>>(dy[b * L * C + i]);
-    d[i] = static_cast<T>(static_cast<acc_t<T>>(d[i]) + sum);
+    d.add(i, sum);
   });
 }
 

@@ -151,14 +151,14 @@ void add_columns(Accumulator<T> da, const acc_t<T>* d_angle, const MaskSizes s) 
 
 template <class T>
 void add_shift(Accumulator<T> dshift, const acc_t<T>* d_angle, const MaskSizes s) {
-  Accumulator<T> part{dshift.data + s.first, dshift.empty};
-  reduce_columns<T>(part, s.rows, s.C, [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
+  reduce_columns<T>(dshift.from(s.first), s.rows, s.C,
+                    [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
 }
 
 // An accumulator whose other columns, which this call does not touch, already hold values.
 template <class T>
 Accumulator<T> columns_of(const Gradients& g, size_t input, const MaskSizes& s) {
-  return s.K == s.C ? g.dx<T>(input) : Accumulator<T>{g.dx_zeroed<T>(input), false};
+  return s.K == s.C ? g.dx<T>(input) : g.dx_zeroed<T>(input);
 }
 
 template <class T>

@@ -131,8 +131,7 @@ RunEnd train(const RunConfig& config, const std::string& folder, RunStart start)
   const Silence silence;
   RunConfig resolved = config;
   const Dataset data = open_dataset(resolved);
-  Transformer model(resolved.model_config, config.dtype == "float64" ? DType::float64 : DType::float32,
-                    static_cast<uint64_t>(config.seed));
+  Transformer model(resolved.model_config, config.model_dtype(), static_cast<uint64_t>(config.seed));
   return Trainer(resolved, model, data, folder, start).run();
 }
 

@@ -14,7 +14,7 @@ namespace {
 struct Trained {
   explicit Trained(const RunConfig& config, int steps)
       : config(config),
-        model(config.model_config, DType::float32, static_cast<uint64_t>(config.seed)),
+        model(config.model_config, config.model_dtype(), static_cast<uint64_t>(config.seed)),
         optimizer(model.parameters(), {}) {
     for (int step = 0; step < steps; ++step) {
       model.parameters().zero_gradients();
@@ -49,6 +49,8 @@ struct Place {
 
 TEST_CASE("checkpoint: weights, moments and state come back to the last bit") {
   Place place;
+  SUBCASE("float32") {}
+  SUBCASE("bfloat16, whose float32 masters are what is saved") { place.config.dtype = "bfloat16"; }
   // Detached: some parameters have no moments.
   place.config.model_config.learned_dropout_config->use_detached_input = true;
   const Trained trained(place.config, 3);
@@ -62,6 +64,8 @@ TEST_CASE("checkpoint: weights, moments and state come back to the last bit") {
     const Parameter& p = trained.model.parameters().all()[k];
     INFO(p.name);
     CHECK(same_bits(p.var.value(), other.model.parameters().all()[k].var.value()));
+    CHECK(same_bits(p.master, other.model.parameters().all()[k].master));
+    CHECK(SafetensorsFile(place.path).contains(p.name));
     const AdamW::Moments &ours = trained.optimizer.moments()[k], &theirs = other.optimizer.moments()[k];
     CHECK(ours.updates == theirs.updates);
     CHECK(same_bits(ours.m, theirs.m));

@@ -115,7 +115,7 @@ TEST_CASE("config: a choice lists what there is to choose") {
         "it to one of \"NONE\", \"NOISE_AND_LINEAR\", \"SIGMOID\", \"SIGMOID_DETACH\" (the nearest is "
         "\"NOISE_AND_LINEAR\")");
   CHECK(error_with("lr = 0.01", "lr = 0.01\ndtype = \"int8\"") ==
-        "FILE:4:9: dtype: got the string \"int8\"; set it to one of \"float32\", \"float64\"");
+        "FILE:4:9: dtype: got the string \"int8\"; set it to one of \"float32\", \"bfloat16\", \"float64\"");
 }
 
 TEST_CASE("config: keys that contradict each other are refused") {

@@ -138,7 +138,8 @@ TEST_CASE("kernel shapes: scatter_add_rows, also where indices repeat") {
     for (size_t i = 0; i < xv.size(); ++i)
       expected[static_cast<size_t>(index[i / static_cast<size_t>(cols)]) * static_cast<size_t>(cols) +
                i % static_cast<size_t>(cols)] += xv[i];
-    scatter_add_rows(table.data<float>(), ids.data<int32_t>(), x.data<float>(), rows, cols);
+    scatter_add_rows(Accumulator<float>{table.data<float>(), false}, ids.data<int32_t>(), x.data<float>(),
+                     rows, cols);
     CHECK(table.to_vector() == expected);
   }
 }

@@ -56,7 +56,7 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
   for (size_t k = 0; k < parameters.all().size(); ++k) {
     const Parameter& parameter = parameters.all()[k];
     const AdamW::Moments& moments = optimizer.moments()[k];
-    tensors.push_back({parameter.name, parameter.var.value()});
+    tensors.push_back({parameter.name, parameter.master});
     if (!moments.m) continue;
     tensors.push_back({first_moment + parameter.name, moments.m});
     tensors.push_back({second_moment + parameter.name, moments.v});
@@ -85,13 +85,12 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
     const auto updates = nlohmann::json::parse(file.metadata("optimizer_updates"));
     for (size_t k = 0; k < parameters.all().size(); ++k) {
       const Parameter& parameter = parameters.all()[k];
-      const Tensor& value = parameter.var.value();
-      file.read_into(parameter.name, value);
+      file.read_into(parameter.name, parameter.master);
+      parameter.renew_copy();
       if (!updates.contains(parameter.name)) continue;  // it has received no gradient yet
       AdamW::Moments& moments = optimizer.moments()[k];
       MemoryScope scope(MemoryUse::optimizer);
-      const DType dtype = value.dtype() == DType::float64 ? DType::float64 : DType::float32;
-      moments = {Tensor(value.shape(), dtype), Tensor(value.shape(), dtype), updates.at(parameter.name)};
+      moments = {Tensor::like(parameter.master), Tensor::like(parameter.master), updates.at(parameter.name)};
       file.read_into(first_moment + parameter.name, moments.m);
       file.read_into(second_moment + parameter.name, moments.v);
     }

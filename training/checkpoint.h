@@ -1,4 +1,4 @@
-// What a run needs to go on as if it had never stopped: weights, optimizer, the number of steps done, the
+// What a run needs to go on as if it had never stopped: weights (the masters, of a bfloat16 model), optimizer, the number of steps done, the
 // best loss so far, the resolved config. Everything random is a function of the seed and the step, so there
 // is no generator state and no place in the data to remember.
 #pragma once

@@ -49,10 +49,10 @@ double extrapolated(double x0, double y0, double x1, double y1, double x) {
 Forecast weigh(const Transformer& model) {
   Forecast f;
   for (const Parameter& p : model.parameters().all()) {
-    f.weights += p.var.value().bytes();
-    f.optimizer += 2 * p.var.value().elements() * (p.var.dtype() == DType::float64 ? 8 : 4);
+    f.weights += p.master.bytes() + (p.has_copy() ? p.var.value().bytes() : 0);
+    f.optimizer += 2 * p.master.bytes();
+    f.gradients += p.master.bytes();
   }
-  f.gradients = f.weights;
   return f;
 }
 

@@ -3,7 +3,9 @@
 //   p ← p − lr·λ·p                                         (only where the parameter decays)
 //   m ← β₁m + (1 − β₁)g      v ← β₂v + (1 − β₂)g²
 //   p ← p − lr · (m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
-// A parameter that has received no gradient is left alone: no update and no decay.
+// A parameter that has received no gradient is left alone: no update and no decay. p is the parameter's
+// master; where the model reads a rounded copy of it (model/parameters.h), the same pass over memory renews
+// the copy.
 #pragma once
 
 #include "model/parameters.h"
@@ -18,7 +20,7 @@ class AdamW {
  public:
   /// What is remembered of one parameter; empty tensors until its first update.
   struct Moments {
-    Tensor m, v;
+    Tensor m, v;  // of the dtype of the parameter's master
     int64_t updates = 0;
   };
 

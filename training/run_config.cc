@@ -15,14 +15,15 @@ namespace {
 
 using namespace ranges;
 
-constexpr std::string_view dtype_names[] = {"float32", "float64"};
+constexpr std::string_view dtype_names[] = {"float32", "bfloat16", "float64"};
 
 void visit_keys(KeyVisitor& keys, RunConfig& run) {
   keys.text({"data", "prefix of PREFIX_train.bin, PREFIX_val.bin and PREFIX.toml"}, run.data);
   keys.integer({"seed", "of the initial weights, the batches and all noise"}, run.seed, zero_or_count);
   int dtype = static_cast<int>(std::find(std::begin(dtype_names), std::end(dtype_names), run.dtype) -
                                std::begin(dtype_names));
-  keys.choice({"dtype", "of weights and arithmetic"}, dtype, dtype_names);
+  keys.choice({"dtype", "of weights and arithmetic; bfloat16 keeps float32 masters of the weights"}, dtype,
+              dtype_names);
   if (dtype < std::ssize(dtype_names)) run.dtype = dtype_names[dtype];
 
   keys.integer(Key{"train_steps", "steps of the whole run"}.required(), run.train_steps, positive_count);
@@ -101,6 +102,12 @@ std::string culprit(const TomlDocument& document, const Problem& problem) {
 void RunConfig::validate() const {
   if (const auto problem = find_problem(*this))
     fail("run config: ", problem->keys.front(), ": ", problem->message);
+}
+
+DType RunConfig::model_dtype() const {
+  for (DType known : {DType::float32, DType::bfloat16, DType::float64})
+    if (dtype == name_of(known)) return known;
+  fail("run config: dtype: got \"", dtype, "\"; set it to one of ", quoted_list(dtype_names));
 }
 
 RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "engine/dtype.h"
 #include "model/config.h"
 
 namespace ld {
@@ -13,7 +14,7 @@ namespace ld {
 struct RunConfig {
   std::string data = "data/gcide";  // prefix of PREFIX_train.bin, PREFIX_val.bin and PREFIX.toml
   int64_t seed = 1337;              // of the initial weights, the batches and all noise
-  std::string dtype = "float32";    // of weights and arithmetic: "float32" or "float64"
+  std::string dtype = "float32";    // of weights and arithmetic: "float32", "bfloat16" or "float64"
 
   int64_t train_steps = 0;
   int64_t batch_size = 0;                   // sequences per micro-batch
@@ -40,6 +41,8 @@ struct RunConfig {
 
   /// Throws ld::Error, naming the first key whose value is out of range or contradicts another's.
   void validate() const;
+  /// What `dtype` names.
+  DType model_dtype() const;
 
   bool operator==(const RunConfig&) const = default;
 };
