@@ -19,7 +19,8 @@ MaskOptions mask_options(const ModelConfig& config, const Pass& pass, int64_t la
           .stochastic = pass.training || dropout.use_noise_at_inference,
           .sigmoid_scale = dropout.sigmoid_scale,
           .l1_norm = config.l1_norm_penalty_type,
-          .key = pass.noise.at(sites::block(layer, sites::learned_mask))};
+          .key = pass.noise.at(sites::block(layer, sites::learned_mask)),
+          .first_token = pass.first_token};
 }
 
 // R of M, as the seed writes it.

@@ -6,9 +6,10 @@
 namespace ld {
 
 struct Pass {
-  bool training = false;  // dropouts and mask noise on, penalties in the loss
-  NoiseKey noise = {};    // its step also drives the penalty coefficients
-  bool literal = false;   // LearnedDropout as a composition of small ops instead of the fused one (tests)
+  bool training = false;    // dropouts and mask noise on, penalties in the loss
+  NoiseKey noise = {};      // its step also drives the penalty coefficients
+  bool literal = false;     // LearnedDropout as a composition of small ops instead of the fused one (tests)
+  int64_t first_token = 0;  // where in its text the input begins, when it is given piece after piece
 };
 
 }  // namespace ld

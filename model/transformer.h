@@ -41,6 +41,8 @@ class Transformer {
   int64_t parameter_count() const;
 
  private:
+  friend class Decoder;  // runs the same blocks a token at a time
+
   struct Trunk {
     Var x;  // (B, T, C), after the final layernorm
     std::vector<MaskedInput> masks;

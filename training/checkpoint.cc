@@ -17,6 +17,7 @@ constexpr const char* second_moment = "optimizer.v.";
 std::string decisive_config(RunConfig config) {
   config.train_steps = 1;
   config.est_interval = config.est_steps = config.checkpoint_interval = 1;
+  config.sample_tokens = 0;
   std::istringstream text(to_toml(config));
   std::string lines;
   for (std::string line; std::getline(text, line);)

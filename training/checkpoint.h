@@ -24,7 +24,7 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Par
 
 /// Reads what save_checkpoint wrote into parameters and optimizer. Refuses, with the reason, a file that is
 /// damaged or belongs to another model or config. What may differ from the saved config: train_steps and how
-/// often estimates and checkpoints are made.
+/// often estimates and checkpoints are made, and sample_tokens.
 RunState load_checkpoint(const std::string& path, const RunConfig& config, const Parameters& parameters,
                          AdamW& optimizer);
 
