@@ -15,55 +15,47 @@ template <class S>
 void store_keys_and_values(S* keys, S* values, const S* qkv, const CacheSizes s) {
   const int64_t C = s.H * s.D;
   for_each_row(s.n * s.H, s.D, [=] KERNEL(int64_t r, auto row) {
-    const int64_t i = r / s.H, h = r % s.H, t = s.first + i;
+    const int64_t i = r / s.H, h = r % s.H;
     const S *k = qkv + (i * 3 + 1) * C + h * s.D, *v = k + C;
     row.each([=](int64_t d) {
-      keys[(h * s.D + d) * s.T + t] = k[d];
-      values[(h * s.T + t) * s.D + d] = v[d];
+      const int64_t at = (h * s.D + d) * s.T + s.first + i;
+      keys[at] = k[d];
+      values[at] = v[d];
     });
   });
 }
 
-/// p (n·H, T): row (i, h) is the softmax over the tokens that token i sees.
+/// A team per (token, head). Member j of it works on the keys and values of token j alone, so p (n·H, T), the
+/// team's row of probabilities, passes from loop to loop without waiting for anybody.
 template <class S>
-void attend_to_keys(acc_t<S>* p, const S* qkv, const S* keys, const CacheSizes s) {
+void attend_to_cache(S* y, acc_t<S>* p, const S* qkv, const S* keys, const S* values, const CacheSizes s) {
   using A = acc_t<S>;
   const A factor = A(1) / std::sqrt(static_cast<A>(s.D));
-  for_each_row(s.n * s.H, s.first + s.n, [=] KERNEL(int64_t r, auto row) {
+  const int64_t keys_of_a_head = s.D * (s.first + s.n);  // what a team reads, for the choice of threads
+  for_each_row(s.n * s.H, keys_of_a_head, [=] KERNEL(int64_t r, auto row) {
     const int64_t i = r / s.H, h = r % s.H;
-    const S *q = qkv + i * 3 * s.H * s.D + h * s.D, *k = keys + h * s.D * s.T;
+    const S *q = qkv + i * 3 * s.H * s.D + h * s.D, *k = keys + h * s.D * s.T, *v = values + h * s.D * s.T;
     A* pr = p + r * s.T;
     row.cols = s.first + i + 1;
-    row.each([=](int64_t j) {
-      A score = 0;
-      for (int64_t d = 0; d < s.D; ++d) score += static_cast<A>(q[d]) * static_cast<A>(k[d * s.T + j]);
-      pr[j] = factor * score;
-    });
+    row.each([=](int64_t j) { pr[j] = 0; });
+    for (int64_t d = 0; d < s.D; ++d) {
+      const A qd = factor * static_cast<A>(q[d]);
+      row.each([=](int64_t j) { pr[j] += qd * static_cast<A>(k[d * s.T + j]); });
+    }
     const A largest = row.max([=](int64_t j) { return pr[j]; });
-    const A total = row.sum([=](int64_t j) { return pr[j] = math::exp(pr[j] - largest); });
-    row.each([=](int64_t j) { pr[j] /= total; });
-  });
-}
-
-template <class S>
-void sum_values(S* y, const acc_t<S>* p, const S* values, const CacheSizes s) {
-  using A = acc_t<S>;
-  for_each_row(s.n * s.H, s.D, [=] KERNEL(int64_t r, auto row) {
-    const int64_t i = r / s.H, h = r % s.H, visible = s.first + i + 1;
-    const S* v = values + h * s.T * s.D;
-    const A* pr = p + r * s.T;
-    row.each([=](int64_t d) {
-      A sum = 0;
-      for (int64_t j = 0; j < visible; ++j) sum += pr[j] * static_cast<A>(v[j * s.D + d]);
-      y[r * s.D + d] = static_cast<S>(sum);
-    });
+    row.each([=](int64_t j) { pr[j] = math::exp(pr[j] - largest); });
+    const A total = row.sum([=](int64_t j) { return pr[j]; });
+    for (int64_t d = 0; d < s.D; ++d) {
+      const A sum = row.sum([=](int64_t j) { return pr[j] * static_cast<A>(v[d * s.T + j]); });
+      row.once([=] { y[r * s.D + d] = static_cast<S>(sum / total); });
+    }
   });
 }
 
 }  // namespace
 
 KeyValueCache::KeyValueCache(int64_t n_head, int64_t head_size, int64_t context, DType dtype)
-    : keys({n_head, head_size, context}, dtype), values({n_head, context, head_size}, dtype) {}
+    : keys({n_head, head_size, context}, dtype), values({n_head, head_size, context}, dtype) {}
 
 Tensor cached_attention(const Tensor& qkv, const KeyValueCache& cache, int64_t first) {
   check(cache.keys && cache.values, "cached attention: the cache is empty; make it for the model's heads");
@@ -86,8 +78,8 @@ Tensor cached_attention(const Tensor& qkv, const KeyValueCache& cache, int64_t f
     }
     y = Tensor({1, n, H * D}, qkv.dtype());
     Tensor p({n * H, T}, dtype_of<acc_t<S>>());
-    attend_to_keys(p.data<acc_t<S>>(), qkv.data<S>(), cache.keys.data<S>(), s);
-    sum_values(y.data<S>(), p.data<acc_t<S>>(), cache.values.data<S>(), s);
+    attend_to_cache(y.data<S>(), p.data<acc_t<S>>(), qkv.data<S>(), cache.keys.data<S>(),
+                    cache.values.data<S>(), s);
   });
   return y;
 }

@@ -9,14 +9,13 @@
 
 namespace ld {
 
-/// Room for the keys and values of one attention over up to `context` tokens of one sample. Keys lie
-/// transposed, so that both products run along memory: scores over tokens, outputs over columns.
+/// Room for the keys and values of one attention over up to `context` tokens of one sample. They lie
+/// transposed, so that the loops over the tokens run along memory.
 struct KeyValueCache {
   KeyValueCache() = default;
   KeyValueCache(int64_t n_head, int64_t head_size, int64_t context, DType dtype);
 
-  Tensor keys;    // (H, D, T)
-  Tensor values;  // (H, T, D)
+  Tensor keys, values;  // (H, D, T)
 };
 
 /// qkv (1, n, 3·C) of tokens first … first + n − 1 -> y (1, n, C). Adds their keys and values to the cache,
