@@ -1,4 +1,4 @@
-# make                builds ./train, ./prepare and ./gradcheck for the machine it finds, and the default corpus
+# make                builds ./train, ./sample, ./prepare and ./gradcheck for the machine it finds, and the default corpus
 # make test           builds and runs the tests
 # make gradcheck      every op's gradient against finite differences, as a table
 # make bench          time a training step; BENCH="--help" lists its options
@@ -65,7 +65,7 @@ NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr --W
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
 endif
 
-PROGRAMS := train prepare gradcheck
+PROGRAMS := train sample prepare gradcheck
 LIBRARY  := $(ENGINE) $(wildcard autograd/*.cc ops/*.cc model/*.cc training/*.cc)
 TESTS    := $(wildcard tests/*.cpp)
 ifeq ($(DEVICE),emulated)  # whole training runs: hundreds of steps without a kernel that the others do not run
@@ -88,7 +88,7 @@ found:
 # ./train and its like are links to the build that was made last.
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 	@for p in $(PROGRAMS); do ln -sf $(BUILD)/$$p $$p; done
-train prepare: %: $(BUILD)/%
+train sample prepare: %: $(BUILD)/%
 	@ln -sf $< $@
 gradcheck: found $(BUILD)/gradcheck
 	@ln -sf $(BUILD)/gradcheck $@
@@ -98,7 +98,7 @@ gradcheck: found $(BUILD)/gradcheck
 $(BUILD)/run_tests: $(call object,$(TESTS))
 $(BUILD)/gradcheck: $(call object,gradcheck.cpp $(filter-out tests/main.cpp,$(TESTS)))
 $(BUILD)/run_bench: $(call object,bench/bench.cpp)
-$(BUILD)/train $(BUILD)/prepare: $(BUILD)/%: $(BUILD)/%.cpp.o
+$(BUILD)/train $(BUILD)/sample $(BUILD)/prepare: $(BUILD)/%: $(BUILD)/%.cpp.o
 $(addprefix $(BUILD)/,$(PROGRAMS) run_tests run_bench): $(BUILD)/library.a
 	@echo "link      $@"
 	@$(CXX) $(LDFLAGS) $(filter %.o,$^) $(BUILD)/library.a $(LIBS) -o $@

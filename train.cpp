@@ -12,6 +12,7 @@
 #include "engine/threads.h"
 #include "model/sites.h"
 #include "training/forecast.h"
+#include "training/generate.h"
 #include "training/interrupt.h"
 #include "training/safe_file.h"
 #include "training/text.h"
@@ -101,7 +102,9 @@ int train(const Options& options) {
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
   ld::catch_interrupts();
-  return trainer.run() == ld::RunEnd::finished ? 0 : 130;
+  if (trainer.run() == ld::RunEnd::interrupted) return 130;
+  if (config.sample_tokens > 0) ld::print_sample_of_run(folder, config.sample_tokens);
+  return 0;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/attention.h"
 #include "ops/binary.h"
 #include "ops/concat.h"
 #include "ops/layout.h"
@@ -50,16 +49,16 @@ Attention::Attention(Parameters& p, const std::string& name, const ModelConfig& 
                             config.context_size),
       output_dropout(p, name, config, DropoutPlace::attention_output, layer, config.n_embed) {}
 
-Var Attention::attend(const Var& qkv, DropoutRun& run) const {
+Var Attention::attend(const Var& qkv, Forward& run) const {
   const ModelConfig& config = run.config;
   if (probabilities_dropout.is_learned())
     return open_attention(qkv, config.n_head, [&](const Var& p) { return probabilities_dropout(p, run); });
   const bool drops = run.pass.training || config.keep_attention_dropout_in_evaluation;
-  return causal_attention(qkv, config.n_head,
-                          {drops ? config.dropout_rate : 0, probabilities_dropout.noise(run.pass)});
+  return run.attend(qkv, config.n_head,
+                    {drops ? config.dropout_rate : 0, probabilities_dropout.noise(run.pass)});
 }
 
-Var Attention::operator()(const Var& x, DropoutRun& run) const {
+Var Attention::operator()(const Var& x, Forward& run) const {
   return output_dropout(projection(attend(qkv(x), run)), run);
 }
 
@@ -69,7 +68,7 @@ FeedForward::FeedForward(Parameters& p, const std::string& name, const ModelConf
                residual_deviation(config)),
       output_dropout(p, name, config, DropoutPlace::feed_forward, layer, config.n_embed) {}
 
-Var FeedForward::operator()(const Var& x, DropoutRun& run) const {
+Var FeedForward::operator()(const Var& x, Forward& run) const {
   return output_dropout(contract(gelu(expand(x))), run);
 }
 
@@ -80,7 +79,7 @@ Block::Block(Parameters& p, const std::string& name, const ModelConfig& config, 
   feed_forward = FeedForward(p, name + ".feed_forward", config, layer);
 }
 
-Var Block::operator()(const Var& x, DropoutRun& run) const {
+Var Block::operator()(const Var& x, Forward& run) const {
   Var y = add(x, attention(layernorm1(x), run));
   return add(y, feed_forward(layernorm2(y), run));
 }

@@ -12,10 +12,10 @@ struct Attention {
   Dropout probabilities_dropout, output_dropout;
   Attention() = default;
   Attention(Parameters& p, const std::string& name, const ModelConfig& config, int64_t layer);
-  Var operator()(const Var& x, DropoutRun& run) const;
+  Var operator()(const Var& x, Forward& run) const;
 
  private:
-  Var attend(const Var& qkv, DropoutRun& run) const;
+  Var attend(const Var& qkv, Forward& run) const;
 };
 
 /// x (B, T, C) -> dropout(contract(gelu(expand(x)))).
@@ -24,7 +24,7 @@ struct FeedForward {
   Dropout output_dropout;
   FeedForward() = default;
   FeedForward(Parameters& p, const std::string& name, const ModelConfig& config, int64_t layer);
-  Var operator()(const Var& x, DropoutRun& run) const;
+  Var operator()(const Var& x, Forward& run) const;
 };
 
 struct Block {
@@ -33,7 +33,7 @@ struct Block {
   FeedForward feed_forward;
   Block() = default;
   Block(Parameters& p, const std::string& name, const ModelConfig& config, int64_t layer);
-  Var operator()(const Var& x, DropoutRun& run) const;
+  Var operator()(const Var& x, Forward& run) const;
 };
 
 }  // namespace ld

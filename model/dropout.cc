@@ -65,26 +65,26 @@ Dropout::Dropout(Parameters& p, const std::string& name, const ModelConfig& conf
     own_ = LearnedDropout(p, name + ".learned_dropout", config, width);
 }
 
-MaskAngle Dropout::angle(const Var& x, const LearnedDropoutConfig& config,
-                         const MaskAngle& precomputed) const {
-  if (!config.precomputes_masks()) return own_.angle(x, config);
-  return {precomputed.a, precomputed.shift, number_ * x.size(-1)};
+MaskAngle Dropout::angle(const Var& x, Forward& run) const {
+  if (!run.config.learned_dropout_config->precomputes_masks()) return own_.angle(x, run);
+  return {run.precomputed.a, run.precomputed.shift, number_ * x.size(-1)};
 }
 
-MaskOptions Dropout::mask_options(const ModelConfig& config, const Pass& pass) const {
-  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
+MaskOptions Dropout::mask_options(const Forward& run) const {
+  const LearnedDropoutConfig& dropout = *run.config.learned_dropout_config;
   return {.rounding = dropout.mask_rounding_type,
-          .stochastic = pass.training || dropout.use_noise_at_inference,
+          .stochastic = run.pass.training || dropout.use_noise_at_inference,
           .sigmoid_scale = dropout.sigmoid_scale,
-          .l1_norm = config.l1_norm_penalty_type,
-          .entropy = config.entropy_penalty_type,
-          .key = pass.noise.at(mask_site_)};
+          .l1_norm = run.config.l1_norm_penalty_type,
+          .entropy = run.config.entropy_penalty_type,
+          .key = run.pass.noise.at(mask_site_),
+          .first_token = run.pass.first_token};
 }
 
-Var Dropout::operator()(const Var& x, DropoutRun& run) const {
+Var Dropout::operator()(const Var& x, Forward& run) const {
   if (!learned_) return dropout(x, run.pass.training ? run.config.dropout_rate : 0, noise(run.pass));
-  const MaskAngle of_x = angle(x, *run.config.learned_dropout_config, run.precomputed);
-  MaskedInput masked = apply_mask(x, of_x, mask_options(run.config, run.pass), run.pass.literal);
+  const MaskAngle of_x = angle(x, run);
+  MaskedInput masked = apply_mask(x, of_x, mask_options(run), run.pass.literal);
   if (run.pass.decisions)
     run.decisions.push_back(
         mask_decisions(of_x.a.value(), of_x.shift.value(), of_x.first_column, x.size(-1)));

@@ -12,15 +12,6 @@ bool is_learned(const ModelConfig& config, DropoutPlace place);
 /// How many LearnedDropouts a model has.
 int64_t count_learned_dropouts(const ModelConfig& config);
 
-/// What one run through the model hands to its dropouts and gets back from them.
-struct DropoutRun {
-  const ModelConfig& config;
-  const Pass& pass;
-  MaskAngle precomputed = {};           // EMBED: of all places
-  std::vector<MaskedInput> masks = {};  // of the LearnedDropouts passed so far; y is left empty
-  std::vector<Tensor> decisions = {};   // likewise, if the pass asks for them
-};
-
 /// One place. An ordinary Dropout is active in training only, a LearnedDropout always.
 class Dropout {
  public:
@@ -30,16 +21,16 @@ class Dropout {
           int64_t layer, int64_t width);
 
   /// x (B, T, C) -> x ⊙ mask.
-  Var operator()(const Var& x, DropoutRun& run) const;
+  Var operator()(const Var& x, Forward& run) const;
 
   bool is_learned() const { return learned_; }
-  /// The angle of its mask for x; only of a LearnedDropout.
-  MaskAngle angle(const Var& x, const LearnedDropoutConfig& config, const MaskAngle& precomputed) const;
-  MaskOptions mask_options(const ModelConfig& config, const Pass& pass) const;
   /// The noise of the ordinary Dropout.
   NoiseKey noise(const Pass& pass) const { return pass.noise.at(site_); }
 
  private:
+  MaskAngle angle(const Var& x, Forward& run) const;
+  MaskOptions mask_options(const Forward& run) const;
+
   bool learned_ = false;
   uint32_t site_ = 0, mask_site_ = 0;
   int64_t number_ = 0;  // among the model's LearnedDropouts, in the order in which they are run

@@ -2,7 +2,6 @@
 
 #include "autograd/tape.h"
 #include "model/dropout.h"
-#include "ops/attention.h"
 #include "ops/binary.h"
 #include "ops/reduce.h"
 #include "ops/select.h"
@@ -69,10 +68,10 @@ LearnedDropout::LearnedDropout(Parameters& p, const std::string& name, const Mod
   }
 }
 
-MaskAngle LearnedDropout::angle(const Var& x, const LearnedDropoutConfig& config) const {
+MaskAngle LearnedDropout::angle(const Var& x, Forward& run) const {
+  const LearnedDropoutConfig& config = *run.config.learned_dropout_config;
   Var z = config.use_detached_input ? detach(x) : x;
-  if (config.mask_function == MaskFunction::attention)
-    return {causal_attention(qkv(z), config.n_head), shift};
+  if (config.mask_function == MaskFunction::attention) return {run.attend(qkv(z), config.n_head), shift};
   const int64_t C = x.size(-1);
   return {multiply(z, first_columns(a, C)), first_columns(b, C)};
 }
@@ -86,17 +85,17 @@ PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config) {
   shift = p.constant("precomputed_masks.shift", {N * C}, dropout.shift_init);
 }
 
-MaskAngle PrecomputedMasks::angles(const Var& embed, const ModelConfig& config) const {
-  const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
-  const int64_t heads = count_learned_dropouts(config) * dropout.n_head;
-  auto e_dropout = [&] { return embed_projection(causal_attention(embed_qkv(embed), dropout.n_head)); };
-  if (!dropout.use_detached_input) return {causal_attention(qkv(e_dropout()), heads), shift};
+MaskAngle PrecomputedMasks::angles(const Var& embed, Forward& run) const {
+  const LearnedDropoutConfig& dropout = *run.config.learned_dropout_config;
+  const int64_t heads = count_learned_dropouts(run.config) * dropout.n_head;
+  auto e_dropout = [&] { return embed_projection(run.attend(embed_qkv(embed), dropout.n_head)); };
+  if (!dropout.use_detached_input) return {run.attend(qkv(e_dropout()), heads), shift};
   // Detached, E_dropout and its weights get no gradient; so nothing of it is recorded either.
   Var z = [&] {
     NoGradient pause;
     return detach(e_dropout());
   }();
-  return {causal_attention(qkv(z), heads), shift};
+  return {run.attend(qkv(z), heads), shift};
 }
 
 }  // namespace ld

@@ -10,20 +10,10 @@
 //   ELEMENTWISE:                    a = A ⊙ x, with S called B, as the draft of the idea had it.
 #pragma once
 
-#include <optional>
-
-#include "model/config.h"
+#include "model/forward.h"
 #include "model/layers.h"
-#include "model/pass.h"
-#include "ops/learned_dropout.h"
 
 namespace ld {
-
-/// The argument of the cosine: a (B, T, K) + shift (K), of which C columns from first_column on are meant.
-struct MaskAngle {
-  Var a, shift;
-  int64_t first_column = 0;
-};
 
 /// x ⊙ R: the fused op, or the same as small ops.
 MaskedInput apply_mask(const Var& x, const MaskAngle& angle, const MaskOptions& options, bool literal);
@@ -36,7 +26,7 @@ struct LearnedDropout {
   LearnedDropout() = default;
   LearnedDropout(Parameters& p, const std::string& name, const ModelConfig& config, int64_t width);
   /// x (B, T, C) -> its angle, C up to `width`.
-  MaskAngle angle(const Var& x, const LearnedDropoutConfig& config) const;
+  MaskAngle angle(const Var& x, Forward& run) const;
 };
 
 /// EMBED: the masks of all places.
@@ -47,7 +37,7 @@ struct PrecomputedMasks {
   PrecomputedMasks() = default;
   PrecomputedMasks(Parameters& p, const ModelConfig& config);
   /// embed (B, T, C) -> the angles of all places, a (B, T, N·C).
-  MaskAngle angles(const Var& embed, const ModelConfig& config) const;
+  MaskAngle angles(const Var& embed, Forward& run) const;
 };
 
 }  // namespace ld

@@ -19,6 +19,6 @@ inline uint32_t block(int64_t layer, Block place) { return 16 + 8 * static_cast<
 
 // Outside the model.
 inline constexpr uint32_t initial_weights = 0x80000000u, train_batches = 0x80000001u,
-                          train_estimate = 0x80000002u, val_estimate = 0x80000003u;
+                          train_estimate = 0x80000002u, val_estimate = 0x80000003u, next_token = 0x80000004u;
 
 }  // namespace ld::sites

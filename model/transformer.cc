@@ -1,5 +1,6 @@
 #include "model/transformer.h"
 
+#include "autograd/tape.h"
 #include "ops/binary.h"
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
@@ -39,14 +40,14 @@ std::vector<std::string> Transformer::mask_names() const {
   return names;
 }
 
-Var Transformer::trunk(const Tensor& ids, DropoutRun& run) const {
-  Var embed = embedding(ids, token_embedding_, position_embedding_);
+Var Transformer::trunk(const Tensor& ids, Forward& run) const {
+  Var embed = embedding(ids, token_embedding_, position_embedding_, run.pass.first_token);
   // Masks made from the embedding see it after its dropout, unless that is one of them.
   const bool precomputes =
       config_.learned_dropout_config && config_.learned_dropout_config->precomputes_masks();
-  if (precomputes && embedding_dropout_.is_learned()) run.precomputed = masks_.angles(embed, config_);
+  if (precomputes && embedding_dropout_.is_learned()) run.precomputed = masks_.angles(embed, run);
   Var x = embedding_dropout_(embed, run);
-  if (precomputes && !embedding_dropout_.is_learned()) run.precomputed = masks_.angles(x, config_);
+  if (precomputes && !embedding_dropout_.is_learned()) run.precomputed = masks_.angles(x, run);
   for (const Block& block : blocks_) x = block(x, run);
   return final_layernorm_(x);
 }
@@ -66,7 +67,7 @@ Var Transformer::penalty(const std::vector<MaskedInput>& masks, int64_t step) co
 }
 
 Losses Transformer::operator()(const Tensor& ids, const Tensor& targets, const Pass& pass) const {
-  DropoutRun run{config_, pass};
+  Forward run{config_, pass};
   Var x = trunk(ids, run);
   auto [cross_entropy, mistakes] = linear_cross_entropy(
       x, token_embedding_, targets, pass.training ? CountMistakes::no : CountMistakes::yes);
@@ -78,8 +79,20 @@ Losses Transformer::operator()(const Tensor& ids, const Tensor& targets, const P
 }
 
 Var Transformer::logits(const Tensor& ids, const Pass& pass) const {
-  DropoutRun run{config_, pass};
+  Forward run{config_, pass};
   return linear(trunk(ids, run), token_embedding_);
+}
+
+// The output layer, half of the model's arithmetic, is run for the last token alone.
+Tensor Transformer::next_token_logits(const Tensor& ids, const Pass& pass,
+                                      std::vector<KeyValueCache>* caches) const {
+  const NoGradient no_gradient;
+  Forward run{config_, pass, caches};
+  const Tensor x = trunk(ids, run).value();
+  Tensor last({1, config_.n_embed}, x.dtype());
+  copy_on_device(last.raw(), static_cast<const char*>(x.raw()) + x.bytes() - last.bytes(),
+                 static_cast<size_t>(last.bytes()));
+  return linear(last, token_embedding_).value().reshaped({config_.alphabet_size});
 }
 
 int64_t Transformer::parameter_count() const {

@@ -28,6 +28,10 @@ class Transformer {
   Losses operator()(const Tensor& ids, const Tensor& targets, const Pass& pass) const;
   /// ids (B, T) -> (B, T, V).
   Var logits(const Tensor& ids, const Pass& pass) const;
+  /// The logits (V) of the token after ids (1, T); with `caches`, after ids and the tokens before
+  /// pass.first_token whose keys and values they hold (Forward::caches). Nothing is recorded.
+  Tensor next_token_logits(const Tensor& ids, const Pass& pass,
+                           std::vector<KeyValueCache>* caches = nullptr) const;
 
   /// The places of the LearnedDropouts, in the order in which they are run: "blocks.0.feed_forward", …
   std::vector<std::string> mask_names() const;
@@ -39,7 +43,7 @@ class Transformer {
 
  private:
   /// ids (B, T) -> x (B, T, C) after the final layernorm.
-  Var trunk(const Tensor& ids, DropoutRun& run) const;
+  Var trunk(const Tensor& ids, Forward& run) const;
   Var penalty(const std::vector<MaskedInput>& masks, int64_t step) const;
 
   ModelConfig config_;

@@ -37,29 +37,30 @@ void check_ids([[maybe_unused]] const Tensor& ids, [[maybe_unused]] int64_t V) {
 
 }  // namespace
 
-Var embedding(const Tensor& ids, const Var& token_table, const Var& position_table) {
+Var embedding(const Tensor& ids, const Var& token_table, const Var& position_table, int64_t first) {
   check(ids.dtype() == DType::int32 && ids.rank() == 2, "embedding: ids are ", ids.dtype(), " ", ids.shape(),
         ", expected int32 (B, T)");
   check_same_dtype("embedding", token_table, position_table);
   check(token_table.shape().rank() == 2, "embedding: token table has shape ", token_table.shape(),
         ", expected (V, C)");
   const int64_t B = ids.size(0), L = ids.size(1), V = token_table.size(0), C = token_table.size(1);
-  check(position_table.shape().rank() == 2 && position_table.size(0) >= L && position_table.size(1) == C,
-        "embedding: position table has shape ", position_table.shape(), ", expected (at least ", L, ", ", C,
-        ")");
+  check(first >= 0 && position_table.shape().rank() == 2 && position_table.size(0) >= first + L &&
+            position_table.size(1) == C,
+        "embedding: position table has shape ", position_table.shape(), ", expected (at least ", first + L,
+        ", ", C, ") for ", L, " tokens from position ", first, " on");
   check_ids(ids, V);
   Tensor y({B, L, C}, token_table.dtype());
   dispatch_float("embedding", y.dtype(), [&](auto t) {
     using T = decltype(t);
     embedding_forward(y.data<T>(), ids.data<int32_t>(), token_table.value().data<T>(),
-                      position_table.value().data<T>(), B, L, C);
+                      position_table.value().data<T>() + first * C, B, L, C);
   });
   DType dtype = y.dtype();
   return record("embedding", {token_table, position_table}, y, [=](const Gradients& g) {
     dispatch_float("embedding", dtype, [&](auto t) {
       using T = decltype(t);
       if (g.needs(0)) scatter_add_rows(g.dx_zeroed<T>(0), ids.data<int32_t>(), g.dy<T>(), B * L, C);
-      if (g.needs(1)) position_backward(g.dx_zeroed<T>(1), g.dy<T>(), B, L, C);
+      if (g.needs(1)) position_backward(g.dx_zeroed<T>(1) + first * C, g.dy<T>(), B, L, C);
     });
   });
 }

@@ -11,6 +11,7 @@ constexpr double entropy_epsilon = 1e-9;
 /// What the kernels are told.
 struct MaskSizes {
   int64_t rows, T, C, K, first;  // rows = B·T
+  int64_t first_token;
   bool linear_l1, alternate_entropy;
   double sigmoid_scale;
   NoiseKey key;
@@ -71,7 +72,7 @@ void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sum
                              const acc_t<T>* base, const T* x, const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
-    const int64_t at = r * s.C, sample = r / s.T, first = r % s.T * s.C;
+    const int64_t at = r * s.C, sample = r / s.T, first = (s.first_token + r % s.T) * s.C;
     const A *mr = m + at, *base_r = base + at;
     const A ones = row.sum([=](int64_t c) {
       const A rounded = round_mask<rounding, stochastic>(mr[c], base_r[c], s, sample, first + c);
@@ -116,7 +117,7 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
-    const int64_t at = r * s.C, sample = r / s.T, first = r % s.T * s.C;
+    const int64_t at = r * s.C, sample = r / s.T, first = (s.first_token + r % s.T) * s.C;
     const A n = static_cast<A>(s.rows * s.C);
     const A l1 = dl1 ? dl1[0] / n : A(0), entropy = dentropy ? dentropy[0] / n : A(0);
     row.each([=](int64_t c) {
@@ -218,6 +219,7 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
                     C,
                     K,
                     first_column,
+                    options.first_token,
                     options.l1_norm == L1NormPenalty::linear,
                     options.entropy == EntropyPenalty::alternate,
                     options.sigmoid_scale,

@@ -24,7 +24,8 @@ struct MaskOptions {
   double sigmoid_scale = 60;  // k of σ(k(M − ½))
   L1NormPenalty l1_norm = L1NormPenalty::squared;
   EntropyPenalty entropy = EntropyPenalty::canonical;
-  NoiseKey key = {};  // number t·C + c of sample b decides element (b, t, c)
+  NoiseKey key = {};        // number (first_token + t)·C + c of sample b decides element (b, t, c)
+  int64_t first_token = 0;  // where in its text x begins, when it is given piece after piece
 };
 
 /// Means over the elements of one mask; the order of MaskedInput::statistics.

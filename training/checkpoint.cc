@@ -18,6 +18,7 @@ std::string decisive_config(RunConfig config) {
   config.train_steps = 1;
   config.est_interval = config.est_steps = config.checkpoint_interval = 1;
   config.data = "anywhere";  // DataFingerprint knows it better
+  config.sample_tokens = 0;
   std::istringstream text(to_toml(config));
   std::string lines;
   for (std::string line; std::getline(text, line);)

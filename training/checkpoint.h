@@ -25,7 +25,8 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
 
 /// Reads what save_checkpoint wrote into parameters and optimizer. Refuses, with the reason, a file that is
 /// damaged or belongs to another model, config or data. What may differ from the saved config: train_steps,
-/// how often estimates and checkpoints are made, and where the data lies as long as it is the same.
+/// sample_tokens, how often estimates and checkpoints are made, and where the data lies as long as it is the
+/// same.
 RunState load_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
                          const Parameters& parameters, AdamW& optimizer);
 

@@ -9,6 +9,7 @@ namespace ld {
 namespace {
 
 volatile std::sig_atomic_t pending = 0;
+const char* first_note = "";
 
 // Only what is allowed inside a signal handler: a flag and write(2).
 void on_signal(int signal) {
@@ -18,15 +19,13 @@ void on_signal(int signal) {
     return;
   }
   pending = 1;
-  constexpr const char* note =
-      "\nstopping: a step under way is finished, an estimate is left to --resume, then all is saved; "
-      "once more stops at once\n";
-  [[maybe_unused]] auto written = write(STDERR_FILENO, note, std::strlen(note));
+  [[maybe_unused]] auto written = write(STDERR_FILENO, first_note, std::strlen(first_note));
 }
 
 }  // namespace
 
-void catch_interrupts() {
+void catch_interrupts(const char* note) {
+  first_note = note;
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // a write to the disk goes on

@@ -3,8 +3,11 @@
 
 namespace ld {
 
-/// From here on the two signals are noted instead of ending the program.
-void catch_interrupts();
+/// From here on the two signals are noted instead of ending the program; `note` is what the first one prints
+/// on standard error.
+void catch_interrupts(const char* note =
+                          "\nstopping: a step under way is finished, an estimate is left to --resume, "
+                          "then all is saved; once more stops at once\n");
 bool interrupted();
 
 }  // namespace ld

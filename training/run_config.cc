@@ -53,6 +53,8 @@ void visit_keys(KeyVisitor& keys, RunConfig& run) {
                    "goes on"}
                    .defaults_to("est_interval"),
                run.checkpoint_interval, positive_count);
+  keys.integer({"sample_tokens", "tokens of a text by the best model, printed when the run ends"},
+               run.sample_tokens, zero_or_count);
 
   if (keys.enter(Key{"model_config", "the model"}.required(), true)) {
     visit_keys(keys, run.model_config);
@@ -110,9 +112,10 @@ DType RunConfig::model_dtype() const {
   fail("run config: dtype: got \"", dtype, "\"; set it to one of ", quoted_list(dtype_names));
 }
 
-RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides) {
+namespace {
+
+RunConfig read_document(TomlDocument document, std::span<const std::string> overrides) {
   const KnownKeys known(list_keys().keys);
-  TomlDocument document(path);
   for (const std::string& assignment : overrides) apply_override(document, known, assignment);
   refuse_unknown_keys(document, known);
 
@@ -127,6 +130,16 @@ RunConfig read_run_config(const std::string& path, std::span<const std::string> 
   if (const auto problem = find_problem(run))
     fail(document.where(culprit(document, *problem)), problem->message);
   return run;
+}
+
+}  // namespace
+
+RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides) {
+  return read_document(TomlDocument(path), overrides);
+}
+
+RunConfig parse_run_config(const std::string& text, const std::string& name) {
+  return read_document(TomlDocument(text, name), {});
 }
 
 std::string to_toml(const RunConfig& run) {

@@ -37,6 +37,8 @@ struct RunConfig {
   /// default is est_interval, as the checkpoint `best` can only change there anyway.
   int64_t checkpoint_interval = 500;
 
+  int64_t sample_tokens = 0;  // of a text by the best model that is printed when the run ends
+
   ModelConfig model_config;
 
   /// Throws ld::Error, naming the first key whose value is out of range or contradicts another's.
@@ -51,6 +53,8 @@ struct RunConfig {
 /// TOML; a bare word is a string). An override creates the sections it needs; the last one of a key wins.
 /// Throws ld::Error with one line: "file:line:column: key: …", or "--set a.b.c=value: …" for an override.
 RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides = {});
+/// The same of a text, such as to_toml wrote; `name` is what errors call it.
+RunConfig parse_run_config(const std::string& text, const std::string& name);
 
 /// The config with every key that applies to it, in a fixed order. Reading it back gives the same config,
 /// to the last bit.

@@ -56,10 +56,11 @@ toml::table parse_value(const std::string& text, const std::string& origin) {
 
 }  // namespace
 
-TomlDocument::TomlDocument(const std::string& file) : file_(file) {
-  const std::string text = read_text(file);
+TomlDocument::TomlDocument(const std::string& file) : TomlDocument(read_text(file), file) {}
+
+TomlDocument::TomlDocument(const std::string& text, const std::string& name) : file_(name) {
   try {
-    root_ = toml::parse(text, file);
+    root_ = toml::parse(text, name);
   } catch (const toml::parse_error& error) {
     fail(where(error.source().begin), one_line(std::string(error.description())),
          "; correct the TOML syntax there");

@@ -12,6 +12,8 @@ class TomlDocument {
  public:
   /// Throws ld::Error if `file` is missing, a directory, or not TOML.
   explicit TomlDocument(const std::string& file);
+  /// The same of a text; `name` is what errors call it.
+  TomlDocument(const std::string& text, const std::string& name);
 
   const toml::table& root() const { return root_; }
   const toml::node* find(const std::string& path) const;  // null if absent
