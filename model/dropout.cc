@@ -8,6 +8,7 @@
 namespace ld {
 namespace {
 
+/// Those of a block, in the order in which they are run.
 constexpr std::array block_places = {DropoutPlace::attention_probabilities, DropoutPlace::attention_output,
                                      DropoutPlace::feed_forward};
 
@@ -29,6 +30,22 @@ bool is_learned(const ModelConfig& config, DropoutPlace place) {
   if (place == DropoutPlace::feed_forward) return true;
   if (dropout.placement != DropoutPlacement::every_dropout) return false;
   return place != DropoutPlace::attention_probabilities || dropout.mask_function == MaskFunction::elementwise;
+}
+
+std::vector<std::string> learned_dropout_names(const ModelConfig& config) {
+  using enum DropoutPlace;
+  std::vector<std::string> names;
+  auto add_name = [&](DropoutPlace place, const std::string& name) {
+    if (is_learned(config, place)) names.push_back(name);
+  };
+  add_name(embedding, "embedding");
+  for (int64_t layer = 0; layer < config.n_layer; ++layer) {
+    const std::string block = "blocks." + std::to_string(layer);
+    add_name(attention_probabilities, block + ".attention.probabilities");
+    add_name(attention_output, block + ".attention");
+    add_name(feed_forward, block + ".feed_forward");
+  }
+  return names;
 }
 
 int64_t count_learned_dropouts(const ModelConfig& config) {

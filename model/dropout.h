@@ -9,7 +9,9 @@ enum class DropoutPlace { embedding, attention_probabilities, attention_output, 
 
 /// Whether the dropouts in this place are LearnedDropouts.
 bool is_learned(const ModelConfig& config, DropoutPlace place);
-/// How many LearnedDropouts a model has.
+/// The places of a model's LearnedDropouts, in the order in which they are run: "blocks.0.feed_forward", …
+std::vector<std::string> learned_dropout_names(const ModelConfig& config);
+/// How many there are.
 int64_t count_learned_dropouts(const ModelConfig& config);
 
 /// One place. An ordinary Dropout is active in training only, a LearnedDropout always.

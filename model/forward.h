@@ -27,9 +27,9 @@ struct Forward {
   size_t attentions = 0;  // run so far with caches
 
   // What LearnedDropouts leave:
-  MaskAngle precomputed = {};           // EMBED: of all of them
-  std::vector<MaskedInput> masks = {};  // of those run so far; y is left empty
-  std::vector<Tensor> decisions = {};   // likewise, if the pass asks for them
+  MaskAngle precomputed = {};                 // EMBED: of all of them
+  std::vector<MaskedInput> masks = {};        // of those run so far; y is left empty
+  std::vector<MaskDecisions> decisions = {};  // likewise, if the pass asks for them
 
   /// causal_attention, or the same of a piece of text with the rest in the caches.
   Var attend(const Var& qkv, int64_t n_head, const AttentionDropout& dropout = {});

@@ -25,21 +25,6 @@ Transformer::Transformer(const ModelConfig& config, DType dtype, std::optional<u
   final_layernorm_ = LayerNorm(parameters_, "final_layernorm", C, config.use_bias);
 }
 
-std::vector<std::string> Transformer::mask_names() const {
-  std::vector<std::string> names;
-  auto add_name = [&](DropoutPlace place, const std::string& name) {
-    if (is_learned(config_, place)) names.push_back(name);
-  };
-  add_name(DropoutPlace::embedding, "embedding");
-  for (int64_t layer = 0; layer < config_.n_layer; ++layer) {
-    const std::string block = "blocks." + std::to_string(layer);
-    add_name(DropoutPlace::attention_probabilities, block + ".attention.probabilities");
-    add_name(DropoutPlace::attention_output, block + ".attention");
-    add_name(DropoutPlace::feed_forward, block + ".feed_forward");
-  }
-  return names;
-}
-
 Var Transformer::trunk(const Tensor& ids, Forward& run) const {
   Var embed = embedding(ids, token_embedding_, position_embedding_, run.pass.first_token);
   // Masks made from the embedding see it after its dropout, unless that is one of them.

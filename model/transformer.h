@@ -14,9 +14,9 @@ struct Losses {
   Var cross_entropy;  // ()
   Var penalty;        // (): empty without one
   Tensor mistakes;    // (): fraction of targets that are not the most likely token; in evaluation
-  // Of each LearnedDropout, in the order of Transformer::mask_names():
-  std::vector<Tensor> masks;      // (mask_statistics)
-  std::vector<Tensor> decisions;  // mask_decisions, if the pass asks for them
+  // Of each LearnedDropout, in the order of learned_dropout_names(config):
+  std::vector<Tensor> masks;             // (mask_statistics)
+  std::vector<MaskDecisions> decisions;  // if the pass asks for them
 };
 
 class Transformer {
@@ -33,8 +33,6 @@ class Transformer {
   Tensor next_token_logits(const Tensor& ids, const Pass& pass,
                            std::vector<KeyValueCache>* caches = nullptr) const;
 
-  /// The places of the LearnedDropouts, in the order in which they are run: "blocks.0.feed_forward", …
-  std::vector<std::string> mask_names() const;
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }

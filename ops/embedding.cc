@@ -60,7 +60,7 @@ Var embedding(const Tensor& ids, const Var& token_table, const Var& position_tab
     dispatch_float("embedding", dtype, [&](auto t) {
       using T = decltype(t);
       if (g.needs(0)) scatter_add_rows(g.dx_zeroed<T>(0), ids.data<int32_t>(), g.dy<T>(), B * L, C);
-      if (g.needs(1)) position_backward(g.dx_zeroed<T>(1) + first * C, g.dy<T>(), B, L, C);
+      if (g.needs(1)) position_backward(g.dx_zeroed<T>(1).from(first * C), g.dy<T>(), B, L, C);
     });
   });
 }

@@ -178,28 +178,36 @@ void decide(uint16_t* words, const T* a, const T* shift, int64_t tokens, int64_t
   });
 }
 
+template <class T>
+void count_flips(T* fraction, const uint16_t* now, const uint16_t* before, int64_t words, int64_t count) {
+  reduce_sum(fraction, words, acc_t<T>(1) / static_cast<acc_t<T>>(count), [=] KERNEL(int64_t i) {
+    int bits = 0;
+    for (auto differing = static_cast<uint32_t>(now[i] ^ before[i]); differing; differing &= differing - 1)
+      ++bits;
+    return static_cast<acc_t<T>>(bits);
+  });
+}
+
 }  // namespace
 
-Tensor mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C) {
+MaskDecisions mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C) {
   const int64_t T = a.size(1), K = a.size(2);
   Tensor words({T, (C + 15) / 16}, DType::uint16);
   dispatch_float("mask_decisions", a.dtype(), [&](auto t) {
     using S = decltype(t);
     decide(words.data<uint16_t>(), a.data<S>(), shift.data<S>(), T, K, first_column, C);
   });
-  return words;
+  return {words, T * C};
 }
 
-Tensor fraction_of_flips(const Tensor& before, const Tensor& now, int64_t count) {
-  check(before.shape() == now.shape(), "fraction_of_flips: decisions of shape ", before.shape(), " and ",
-        now.shape());
-  Tensor fraction(Shape{}, DType::float32);
-  const auto *x = before.data<uint16_t>(), *y = now.data<uint16_t>();
-  reduce_sum(fraction.data<float>(), now.elements(), 1 / static_cast<float>(count), [=] KERNEL(int64_t i) {
-    int bits = 0;
-    for (uint32_t differing = static_cast<uint32_t>(x[i] ^ y[i]); differing; differing &= differing - 1)
-      ++bits;
-    return static_cast<float>(bits);
+Tensor fraction_of_flips(const MaskDecisions& now, const Tensor& before, DType dtype) {
+  check(before.shape() == now.words.shape(), "fraction_of_flips: decisions of shape ", before.shape(),
+        " and ", now.words.shape(), ", expected those of the same mask");
+  Tensor fraction(Shape{}, dtype);
+  dispatch_float("fraction_of_flips", dtype, [&](auto t) {
+    using T = decltype(t);
+    count_flips(fraction.data<T>(), now.words.data<uint16_t>(), before.data<uint16_t>(), before.elements(),
+                now.count);
   });
   return fraction;
 }

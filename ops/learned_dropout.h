@@ -49,12 +49,18 @@ struct MaskedInput {
 MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const MaskOptions& options,
                             int64_t first_column = 0);
 
-/// The decisions, M ≥ ½ or not, of the first sample of learned_dropout(x (B, T, C), a, shift, …,
-/// first_column), sixteen to a word: (T, ⌈C/16⌉) uint16. To ask how many decisions flip from one step to the
-/// next, a step has to keep its own; those of every sample would be as large as the activations.
-Tensor mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C);
+/// Which elements of the first sample a mask would keep without noise: M ≥ ½ or not. To ask how many of these
+/// decisions flip from one step to the next, a step has to keep its own; those of every sample would be as
+/// large as the activations.
+struct MaskDecisions {
+  Tensor words;       // (T, ⌈C/16⌉) uint16: sixteen decisions a word
+  int64_t count = 0;  // T·C
+};
 
-/// The share, (), of `count` decisions that differ between two results of mask_decisions.
-Tensor fraction_of_flips(const Tensor& before, const Tensor& now, int64_t count);
+/// Those of learned_dropout(x (B, T, C), a, shift, …, first_column).
+MaskDecisions mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C);
+
+/// The share, (), of the decisions that are not what they were: `before` are the words of the same mask.
+Tensor fraction_of_flips(const MaskDecisions& now, const Tensor& before, DType dtype);
 
 }  // namespace ld

@@ -204,17 +204,21 @@ TEST_CASE("learned_dropout: the decisions of the first sample and how many of th
       };
       const auto [before, before_bits] = decide(1);
       const auto [now, now_bits] = decide(2);
-      REQUIRE(now.shape() == Shape{T, (C + 15) / 16});
-      const auto words = now.to_vector();
+      REQUIRE(now.words.shape() == Shape{T, (C + 15) / 16});
+      CHECK(now.count == T * C);
+      const auto words = now.words.to_vector();
       for (int64_t i = 0; i < T * C; ++i) {
-        const auto word = static_cast<int64_t>(words[static_cast<size_t>(i / C * now.size(1) + i % C / 16)]);
+        const auto word =
+            static_cast<int64_t>(words[static_cast<size_t>(i / C * now.words.size(1) + i % C / 16)]);
         CHECK((word >> (i % C % 16) & 1) == now_bits[static_cast<size_t>(i)]);
       }
       double flips = 0;
       for (size_t i = 0; i < now_bits.size(); ++i) flips += now_bits[i] != before_bits[i];
-      CHECK(fraction_of_flips(before, now, T * C).item() ==
-            doctest::Approx(flips / static_cast<double>(T * C)).epsilon(1e-6));
-      CHECK(fraction_of_flips(now, now, T * C).item() == 0);
+      for (DType result : {DType::float32, DType::float64}) {
+        CHECK(fraction_of_flips(now, before.words, result).item() ==
+              doctest::Approx(flips / static_cast<double>(T * C)).epsilon(1e-6));
+        CHECK(fraction_of_flips(now, now.words, result).item() == 0);
+      }
     }
 }
 

@@ -161,24 +161,25 @@ TEST_CASE("model: LearnedDropout in every place has its parameters where the Dro
             "blocks.0.attention.learned_dropout.a (6)", "blocks.0.feed_forward.learned_dropout.a (6)"});
 }
 
-TEST_CASE("model: mask_names are in the order in which the masks are run") {
+TEST_CASE("model: learned_dropout_names are in the order in which the masks are run") {
   ModelConfig config = small_learned();
-  CHECK(Transformer(config, DType::float32, 1).mask_names() ==
+  CHECK(learned_dropout_names(config) ==
         std::vector<std::string>{"blocks.0.feed_forward", "blocks.1.feed_forward"});
   config.n_layer = 1;
   config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
-  CHECK(Transformer(config, DType::float32, 1).mask_names() ==
+  CHECK(learned_dropout_names(config) ==
         std::vector<std::string>{"embedding", "blocks.0.attention", "blocks.0.feed_forward"});
   config.learned_dropout_config->mask_function = MaskFunction::elementwise;
   const Transformer model = lively_model(config);
-  CHECK(model.mask_names() == std::vector<std::string>{"embedding", "blocks.0.attention.probabilities",
-                                                       "blocks.0.attention", "blocks.0.feed_forward"});
+  CHECK(learned_dropout_names(config) ==
+        std::vector<std::string>{"embedding", "blocks.0.attention.probabilities", "blocks.0.attention",
+                                 "blocks.0.feed_forward"});
   // A decision for every token; for the probabilities, one for every head and query.
   Pass pass = training_pass();
   pass.decisions = true;
   const Losses losses = model(random_tokens(2, 5, 11, 1), random_tokens(2, 5, 11, 2), pass);
   REQUIRE(losses.decisions.size() == 4);
-  for (size_t k = 0; k < 4; ++k) CHECK(losses.decisions[k].size(0) == (k == 1 ? 3 * 5 : 5));
+  for (size_t k = 0; k < 4; ++k) CHECK(losses.decisions[k].words.size(0) == (k == 1 ? 3 * 5 : 5));
 }
 
 TEST_CASE("model: the published baselines' evaluation, with Dropout on the attention left on") {

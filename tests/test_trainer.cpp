@@ -90,11 +90,13 @@ TEST_CASE("trainer: the curves are the numbers of metrics.jsonl") {
       add(std::string("train/") + key, entry.at(key));
     for (const char* key : {"l1_norm_coefficient", "entropy_coefficient"})
       add(std::string("penalty/") + key, entry.at(key));
-    const auto statistics = {"ones", "l1_norm", "entropy", "above_90", "below_10"};
+    std::vector<const char*> statistics = {"ones", "l1_norm", "entropy", "above_90", "below_10"};
+    CHECK(entry.contains("flips") == (entry.at("step") > 1));
+    if (entry.contains("flips")) statistics.push_back("flips");
     for (const char* key : statistics) add(std::string("mask/") + key, entry.at(key));
     for (const char* key : statistics)
       for (size_t layer : {0, 1})
-        add(std::string("mask/") + key + "/layer_0" + std::to_string(layer),
+        add(std::string("mask/") + key + "/blocks." + std::to_string(layer) + ".feed_forward",
             entry.at("layers").at(key)[layer]);
   }
   const auto points = curves_of(folder);

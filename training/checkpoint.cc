@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* first_moment = "optimizer.m.";
 constexpr const char* second_moment = "optimizer.v.";
+constexpr const char* decisions_prefix = "decisions.";
 
 // The config as far as it decides what the numbers will be, a line per key.
 std::string decisive_config(RunConfig config) {
@@ -63,6 +64,8 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
     tensors.push_back({second_moment + parameter.name, moments.v});
     updates[parameter.name] = moments.updates;
   }
+  for (size_t i = 0; i < state.decisions.size(); ++i)
+    tensors.push_back({decisions_prefix + std::to_string(i), state.decisions[i]});
   write_safetensors(path, tensors,
                     {{"format", "learned-dropout checkpoint 1"},
                      {"step", std::to_string(state.step)},
@@ -95,8 +98,13 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
       file.read_into(first_moment + parameter.name, moments.m);
       file.read_into(second_moment + parameter.name, moments.v);
     }
-    return {std::stoll(file.metadata("step")), std::stod(file.metadata("best_val_loss")),
-            std::stoll(file.metadata("best_step")), std::stoll(file.metadata("estimated_step"))};
+    RunState state{.step = std::stoll(file.metadata("step")),
+                   .best_val_loss = std::stod(file.metadata("best_val_loss")),
+                   .best_step = std::stoll(file.metadata("best_step")),
+                   .estimated_step = std::stoll(file.metadata("estimated_step"))};
+    for (size_t i = 0; file.contains(decisions_prefix + std::to_string(i)); ++i)
+      state.decisions.push_back(file.read(decisions_prefix + std::to_string(i)));
+    return state;
   } catch (const nlohmann::json::exception& error) {
     fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
   } catch (const std::logic_error& error) {  // std::stoll and std::stod

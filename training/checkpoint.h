@@ -1,6 +1,6 @@
-// What a run needs to go on as if it had never stopped: weights (the masters, of a bfloat16 model), optimizer, the number of steps done, the
-// best loss so far, the resolved config. Everything random is a function of the seed and the step, so there
-// is no generator state and no place in the data to remember.
+// What a run needs to go on as if it had never stopped: weights (the masters, of a bfloat16 model),
+// optimizer, the number of steps done, the best loss so far, the resolved config. Everything random is a
+// function of the seed and the step, so there is no generator state and no place in the data to remember.
 #pragma once
 
 #include <limits>
@@ -17,6 +17,9 @@ struct RunState {
   double best_val_loss = std::numeric_limits<double>::infinity();
   int64_t best_step = 0;
   int64_t estimated_step = 0;  // at which the losses were estimated last
+  /// Of the masks in the last step, to say which of them flip in the next: the words of MaskDecisions,
+  /// micro-batch by micro-batch. Nothing but a statistic depends on them.
+  std::vector<Tensor> decisions = {};
 };
 
 /// Writes the file whole or not at all.

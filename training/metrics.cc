@@ -1,5 +1,7 @@
 #include "training/metrics.h"
 
+#include <numeric>
+
 namespace ld {
 namespace {
 
@@ -41,6 +43,20 @@ void StepGatherer::add(const Losses& losses) {
     put(losses.masks[i], loss_columns + static_cast<int64_t>(i) * mask_statistics);
 }
 
+void StepGatherer::add_flips(const std::vector<MaskDecisions>& now, std::span<Tensor> before) {
+  const auto masks = static_cast<int64_t>(now.size());
+  for (int64_t i = 0; i < masks; ++i) {
+    Tensor& words = before[static_cast<size_t>(i)];
+    const MaskDecisions& decisions = now[static_cast<size_t>(i)];
+    if (words) {
+      if (!flips_) flips_ = Tensor::zeros({micro_batches_, masks}, DType::float32);
+      const Tensor share = fraction_of_flips(decisions, words, DType::float32);
+      copy_on_device(flips_.data<float>() + (added_ - 1) * masks + i, share.raw(), sizeof(float));
+    }
+    words = decisions.words;
+  }
+}
+
 StepMetrics StepGatherer::read() const {
   const std::vector<double> values = values_.to_vector();
   auto mean = [&](int64_t column) {
@@ -55,6 +71,11 @@ StepMetrics StepGatherer::read() const {
     MaskStatistics& mask = metrics.masks.emplace_back();
     for (int k = 0; k < mask_statistics; ++k) mask[static_cast<size_t>(k)] = mean(column + k);
   }
+  if (!flips_) return metrics;
+  metrics.flips.assign(metrics.masks.size(), 0);
+  const std::vector<double> flips = flips_.to_vector();
+  for (size_t i = 0; i < flips.size(); ++i)
+    metrics.flips[i % metrics.flips.size()] += flips[i] / static_cast<double>(added_);
   return metrics;
 }
 
@@ -76,6 +97,10 @@ std::vector<LoggedNumber> logged_numbers(const StepMetrics& m, const ModelConfig
   if (m.masks.empty()) return numbers;
   for (const auto& [statistic, name] : statistic_names)
     numbers.push_back({name, std::string("mask/") + name, m.mean(statistic)});
+  if (!m.flips.empty()) {
+    const double sum = std::accumulate(m.flips.begin(), m.flips.end(), 0.0);
+    numbers.push_back({"flips", "mask/flips", sum / static_cast<double>(m.flips.size())});
+  }
   return numbers;
 }
 
@@ -87,6 +112,7 @@ std::vector<LoggedLayers> logged_layers(const StepMetrics& metrics) {
     for (const MaskStatistics& mask : metrics.masks) layers.values.push_back(mask[statistic]);
     all.push_back(layers);
   }
+  if (!metrics.flips.empty()) all.push_back({"flips", "mask/flips", metrics.flips});
   return all;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,9 @@ using MaskStatistics = std::array<double, mask_statistics>;
 /// What one optimizer step measured; losses and statistics are means over its micro-batches.
 struct StepMetrics {
   double cross_entropy = 0, penalty = 0;
-  std::vector<MaskStatistics> masks;  // of each LearnedDropout, in the order of the blocks
+  std::vector<MaskStatistics> masks;  // of each LearnedDropout, in the order of learned_dropout_names
+  std::vector<double> flips;          // of each: the share of its decisions that were others a step before;
+                                      // empty in a run's first step
   double gradient_norm = 0;           // of the whole step's gradient, before clipping
   double lr = 0, seconds = 0;
 
@@ -35,12 +38,16 @@ class StepGatherer {
   explicit StepGatherer(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
   void add(const Losses& losses);
+  /// Compares the decisions of the micro-batch added last with those of the same one a step before, if there
+  /// was one, and puts them in their place.
+  void add_flips(const std::vector<MaskDecisions>& now, std::span<Tensor> before);
   /// The means over the micro-batches added so far, in one read from the device.
   StepMetrics read() const;
 
  private:
   int64_t micro_batches_, added_ = 0, columns_ = 0;
   Tensor values_;  // (micro-batches, 2 + masks · mask_statistics): cross-entropy, penalty, statistics
+  Tensor flips_;   // (micro-batches, masks)
 };
 
 /// One number of a step as it is logged: under `key` in metrics.jsonl, under `tag` in TensorBoard.
@@ -52,7 +59,7 @@ struct LoggedNumber {
 /// The numbers of step `step` (counted from 1), as far as the model has them.
 std::vector<LoggedNumber> logged_numbers(const StepMetrics& metrics, const ModelConfig& model, int64_t step);
 
-/// The statistics of single masks: key "ones", tag "mask/ones", one value per layer.
+/// The statistics of single masks: key "ones", tag "mask/ones", one value per mask.
 struct LoggedLayers {
   std::string key, tag;
   std::vector<double> values;

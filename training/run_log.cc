@@ -42,6 +42,7 @@ std::vector<double> rounded(std::vector<double> fractions) {
 RunLog::RunLog(const RunFolder& folder, const RunConfig& config, const RunState& state)
     : path_(folder.metrics()),
       model_(config.model_config),
+      mask_names_(learned_dropout_names(model_)),
       layers_interval_(std::max<int64_t>(1, config.train_steps / 1000)),
       events_(folder.path()) {
   cut_event_files(folder.path(), [&](int64_t step, std::string_view event) {
@@ -66,7 +67,7 @@ void RunLog::write_step(int64_t step, const StepMetrics& metrics) {
     line["layers"][layers.key] = rounded(layers.values);
     if (step % layers_interval_ != 0) continue;
     for (size_t i = 0; i < layers.values.size(); ++i)
-      scalars.push_back({fmt::format("{}/layer_{:02}", layers.tag, i), layers.values[i]});
+      scalars.push_back({fmt::format("{}/{}", layers.tag, mask_names_[i]), layers.values[i]});
   }
   write_line(line.dump());
   events_.write(step, scalars);

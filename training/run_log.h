@@ -25,6 +25,7 @@ class RunLog {
 
   std::string path_;  // of metrics.jsonl
   ModelConfig model_;
+  std::vector<std::string> mask_names_;
   int64_t layers_interval_;  // steps between two records of single layers' curves
   std::ofstream lines_;
   EventFile events_;

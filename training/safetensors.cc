@@ -118,4 +118,16 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) c
   synchronize();
 }
 
+Tensor SafetensorsFile::read(const std::string& name) const {
+  auto found = entries_.find(name);
+  check(found != entries_.end(), path_, ": has no tensor ", name, "; it belongs to another model");
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::int32, DType::uint16})
+    if (found->second.dtype == dtype_code(dtype)) {
+      Tensor tensor(found->second.shape, dtype);
+      read_into(name, tensor);
+      return tensor;
+    }
+  fail(path_, ": tensor ", name, " is of dtype ", found->second.dtype, ", which is none of the engine's");
+}
+
 }  // namespace ld

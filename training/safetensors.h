@@ -34,6 +34,8 @@ class SafetensorsFile {
   bool contains(const std::string& name) const { return entries_.contains(name); }
   /// Copies the named tensor into `tensor`, whose shape and dtype must be the stored ones.
   void read_into(const std::string& name, const Tensor& tensor) const;
+  /// The named tensor as it was stored.
+  Tensor read(const std::string& name) const;
 
  private:
   struct Entry {

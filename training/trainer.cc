@@ -65,7 +65,8 @@ Losses Trainer::run_micro_batch(int64_t i) {
   const Batch batch = draw_batch(data_.train, config_.batch_size, config_.model_config.context_size,
                                  noise(i, sites::train_batches));
   Tape tape;
-  Losses losses = model_(batch.ids, batch.targets, Pass{.training = true, .noise = noise(i)});
+  const Pass pass{.training = true, .noise = noise(i), .decisions = true};
+  Losses losses = model_(batch.ids, batch.targets, pass);
   tape.backward(micro_batches == 1 ? losses.loss
                                    : scale(losses.loss, 1.0 / static_cast<double>(micro_batches)));
   return losses;
@@ -101,7 +102,12 @@ StepMetrics Trainer::step() {
   StepGatherer gathered(micro_batches);
   model_.parameters().zero_gradients();
   for (int64_t i = 0; i < micro_batches; ++i) {
-    gathered.add(run_micro_batch(i));
+    const Losses losses = run_micro_batch(i);
+    gathered.add(losses);
+    const size_t masks = losses.decisions.size();
+    state_.decisions.resize(masks * static_cast<size_t>(micro_batches));
+    gathered.add_flips(losses.decisions,
+                       std::span(state_.decisions).subspan(static_cast<size_t>(i) * masks, masks));
     if (Clock::now() - shown < progress_interval) continue;  // reading waits for the device
     show_progress(gathered.read(), i + 1, seconds_since(begin));
     shown = Clock::now();
