@@ -39,8 +39,33 @@ template <class T, class Out>
 
 #if defined(ENGINE_CPU)
 
+// One row times a stored (n, k): generation's product, as fast as the n·k numbers of b come from memory. A
+// core reads four places of memory in turn a third faster than one place after the other, so a line of the
+// loop is four rows, a quarter of b apart. Each row is a sum of its own: the bits do not depend on the
+// threads.
+void gemm_one_row(int64_t n, int64_t k, const float* a, Matrix<float> b, Accumulator<float> c) {
+  const int64_t lines = (n + 3) / 4;
+#pragma omp parallel for schedule(static) if (n * k > 32768)
+  for (int64_t i = 0; i < lines; ++i) {
+    auto row = [=](int64_t quarter) { return b.data + std::min(i + quarter * lines, n - 1) * b.ld; };
+    const float *b0 = row(0), *b1 = row(1), *b2 = row(2), *b3 = row(3);
+    float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+    for (int64_t p = 0; p < k; ++p) {
+      s0 += a[p] * b0[p];
+      s1 += a[p] * b1[p];
+      s2 += a[p] * b2[p];
+      s3 += a[p] * b3[p];
+    }
+    const float sums[] = {s0, s1, s2, s3};
+    for (int64_t quarter = 0, j = i; j < n && quarter < 4; ++quarter, j += lines) c.add(j, sums[quarter]);
+  }
+}
+
 void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Accumulator<float> c,
               int64_t ldc) {
+  if (m == 1 && a.transpose == Transpose::no && b.transpose == Transpose::yes)
+    return gemm_one_row(n, k, a.data, b, c);
   char ta = a.transpose == Transpose::yes ? 'T' : 'N', tb = b.transpose == Transpose::yes ? 'T' : 'N';
   auto status =
       dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, c.empty ? 0.0f : 1.0f, c.data, ldc);

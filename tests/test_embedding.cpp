@@ -27,6 +27,9 @@ OP_CASES(embedding) {
         [ids = some_ids(s.B, s.T, s.V)](const std::vector<Var>& in) { return embedding(ids, in[0], in[1]); },
         {random_tensor({s.V, s.C}, 1), random_tensor({s.P, s.C}, 2)});
   }
+  cases.add("from position 2 on",
+            [ids = some_ids(2, 3, 7)](const std::vector<Var>& in) { return embedding(ids, in[0], in[1], 2); },
+            {random_tensor({7, 3}, 1), random_tensor({6, 3}, 2)});
   cases
       .add("one table for both",
            [ids = some_ids(2, 4, 7)](const std::vector<Var>& in) { return embedding(ids, in[0], in[0]); },
@@ -45,6 +48,15 @@ TEST_CASE("embedding: token row + position row") {
     const size_t row = i / 31, c = i % 31;
     CHECK(yv[i] == tv[static_cast<size_t>(id[row]) * 31 + c] + pv[row % 5 * 31 + c]);
   }
+}
+
+TEST_CASE("embedding: positions from a given one on") {
+  const Tensor tokens = Tensor::zeros({1, 1}, DType::float64),
+               positions = Tensor::from({1, 2, 3, 4, 5}, {5, 1}, DType::float64), ids = some_ids(1, 3, 1);
+  CHECK(embedding(ids, tokens, positions, 2).value().to_vector() == std::vector<double>{3, 4, 5});
+  expect_refusal([&] { embedding(ids, tokens, positions, 3); },
+                 {"position table has shape (5, 1)", "at least 6"});
+  expect_refusal([&] { embedding(ids, tokens, positions, -1); }, {"from position -1 on"});
 }
 
 TEST_CASE("embedding: a repeated token sums its gradients, an unused one gets zeros") {

@@ -51,7 +51,15 @@ void check_all_forms() {
   struct Sizes {
     int64_t m, n, k;
   };
-  for (Sizes s : {Sizes{1, 1, 1}, {3, 5, 7}, {31, 33, 2}, {33, 1, 31}, {1, 65, 33}, {70, 9, 257}, {2, 3, 0}})
+  for (Sizes s : {Sizes{1, 1, 1},
+                  {3, 5, 7},
+                  {31, 33, 2},
+                  {33, 1, 31},
+                  {1, 65, 33},
+                  {1, 5, 31},
+                  {1, 301, 129},
+                  {70, 9, 257},
+                  {2, 3, 0}})
     for (Transpose ta : {Transpose::no, Transpose::yes})
       for (Transpose tb : {Transpose::no, Transpose::yes})
         for (bool store : {true, false})

@@ -78,6 +78,14 @@ OP_CASES(learned_dropout) {
           return all_outputs(learned_dropout(in[0], in[1], in[2], noise));
         },
         some_inputs({B, T, C}, C, 0.7));
+  MaskOptions later = noise;
+  later.first_token = 7;
+  cases.add(
+      "noise, from token 7 on",
+      [later](const std::vector<Var>& in) {
+        return all_outputs(learned_dropout(in[0], in[1], in[2], later));
+      },
+      some_inputs({2, 3, 5}, 5, 0.7));
   cases.add("x is also a",
             [noise](const std::vector<Var>& in) {
               return all_outputs(learned_dropout(in[0], in[0], in[1], noise));
@@ -108,6 +116,18 @@ TEST_CASE("learned_dropout: value and statistics against a naive loop") {
         CHECK(masked.entropy.value().item() ==
               doctest::Approx(expected.statistics[mean_entropy]).epsilon(1e-13));
       }
+}
+
+TEST_CASE("learned_dropout: a piece of a text gets the noise of its place") {
+  const auto in = some_inputs({1, 9, 5}, 5, 0.7);
+  const auto tail = [](const Tensor& t) {  // of the tokens from 4 on
+    const auto values = t.to_vector();
+    return Tensor::from(std::vector<double>(values.begin() + 4 * 5, values.end()), {1, 5, 5}, t.dtype());
+  };
+  MaskOptions options = variants()[0].options;
+  const Tensor whole = learned_dropout(in[0], in[1], in[2], options).y.value();
+  options.first_token = 4;
+  CHECK(same_bits(learned_dropout(tail(in[0]), tail(in[1]), in[2], options).y.value(), tail(whole)));
 }
 
 TEST_CASE("learned_dropout: one pass equals the composition of small ops") {

@@ -41,6 +41,8 @@ TEST_CASE("utf8 stream: a byte of no character is shown as U+FFFD at once") {
   CHECK(shown("\xC0\xAF") == bad + bad);            // overlong
   CHECK(shown("\xED\xA0\x80") == bad + bad + bad);  // a surrogate
   Utf8Stream stream;
+  CHECK(stream.push("\xC1") == bad);  // begins nothing, so nothing to wait for
+  CHECK(stream.push("\xF5") == bad);
   CHECK(stream.push("\xE2\x82") == "");
   CHECK(stream.push("(") == bad + bad + "(");
   CHECK(stream.push("\xF4\x90") == bad + bad);  // beyond U+10FFFF: nothing to wait for

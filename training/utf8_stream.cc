@@ -12,7 +12,7 @@ constexpr std::string_view replacement = "\xEF\xBF\xBD";
 bool could_become_character(std::string_view text) {
   const auto first = static_cast<unsigned char>(text[0]);
   if (text.size() == 1) return first >= 0xC2 && first <= 0xF4;
-  return text.size() < 4 && utf8_length(std::string(text) + "\x80\x80", 0) > text.size();
+  return utf8_length(std::string(text) + "\x80\x80", 0) > text.size();
 }
 
 }  // namespace
