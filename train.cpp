@@ -97,7 +97,7 @@ int train(const Options& options) {
                      : options.overwrite ? ld::RunStart::overwrite
                                          : ld::RunStart::fresh;
   ld::Trainer trainer(config, model, data, folder, start);
-  print_forecast(trainer.state().step);
+  if (trainer.state().step < config.train_steps) print_forecast(trainer.state().step);
   fmt::print("run       {}{}\n", folder,
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);

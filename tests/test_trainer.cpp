@@ -298,4 +298,16 @@ TEST_CASE("trainer: a loss that is not finite ends the run with the last checkpo
   CHECK_FALSE(fs::exists(data.folder("run") + "/last.safetensors"));
 }
 
+TEST_CASE("trainer: an estimate that is not finite does not end the run and is never the best") {
+  const SmallData data;
+  RunConfig config = small_run(data);
+  config.lr = 1e38;
+  config.warmup_iters = 0;
+  config.train_steps = 1;
+  const std::string folder = data.folder("run");
+  CHECK(train(config, folder) == RunEnd::finished);
+  CHECK(metrics_of(folder).back().at("val_loss").is_null());
+  CHECK_FALSE(fs::exists(folder + "/best.safetensors"));
+}
+
 }  // namespace ld

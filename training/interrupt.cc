@@ -31,6 +31,7 @@ void catch_interrupts(const char* note) {
   action.sa_flags = SA_RESTART;  // a write to the disk goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit of `ulimit -f` fails to be written, and says so
 }
 
 bool interrupted() { return pending != 0; }
