@@ -1,30 +1,36 @@
-// Attention on the CPU: one thread per (sample, head), blocks of query rows against vectors of keys. All
-// inner loops are over SIMD vectors held in registers (GCC's vector extension: any width compiles on any
-// processor). A (sample, head) works in its own small buffers: keys and values transposed or padded to whole
-// vectors, and one block of rows of P. Everything stays in the second-level cache.
+// Attention on the CPU: a thread takes one (sample, head) after another, and of it one block of query rows
+// after another, as many rows as a SIMD vector has lanes. Scores of a block are stored key by key, the
+// block's queries in the lanes: softmax then needs no sum across a vector, and no length leaves a remainder.
+// Every product is a loop over keys that multiplies one vector by numbers broadcast from memory, its sums in
+// registers (GCC's vector extension: any width compiles on any processor).
+//
+// Of the keys of a block's own rows (the diagonal tile) a query sees only those up to itself. There the loops
+// visit the visible pairs alone, for a weight of 0 does not hide a NaN or an infinity: 0 · NaN is NaN.
 #pragma once
+
+#include <omp.h>
 
 #include <cmath>
 #include <limits>
-#include <vector>
+#include <utility>
 
 #include "engine/accumulator.h"
 #include "engine/math.h"
+#include "engine/tensor.h"
 #include "ops/attention_kernel.h"
 
 namespace ld {
 namespace attention_cpu {
 
-inline constexpr int64_t block_rows =
-    8;  // query rows worked on together: enough sums to hide a product's latency
-
 template <class T>
 struct Vector {
   typedef T type __attribute__((vector_size(64), aligned(sizeof(T))));
-  static constexpr int64_t size = 64 / sizeof(T);
 };
 template <class T>
 using vector_t = typename Vector<T>::type;
+/// Numbers in a vector, and query rows in a block.
+template <class T>
+constexpr int64_t lanes = 64 / sizeof(T);
 
 template <class T>
 vector_t<T>& vector_at(T* p) {
@@ -37,244 +43,301 @@ const vector_t<T>& vector_at(const T* p) {
 
 template <class T>
 int64_t padded(int64_t n) {
-  return (n + Vector<T>::size - 1) / Vector<T>::size * Vector<T>::size;
+  return (n + lanes<T> - 1) / lanes<T> * lanes<T>;
 }
 
-/// s[r][j] = Σ_d rows[r][d] · columns[d][j] for j < n: `block_rows` rows against n (padded) columns.
+/// eˣ for x ≤ 0, or NaN: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2, eʳ a polynomial. At most 2 ulp from
+/// the exact value; below −87, where it would no longer be a normal number, 0. Inline and without the special
+/// cases of a library's function, which cost as much as the products around it.
+inline vector_t<float> exp_of_nonpositive(vector_t<float> x) {
+  typedef int32_t Bits __attribute__((vector_size(64)));
+  const float shift = 0x1.8p23f;  // adding it rounds to an integer, and leaves that in the lowest bits
+  const vector_t<float> shifted = x * 1.44269504f + shift, n = shifted - shift;
+  const vector_t<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  vector_t<float> e = r * 1.3981999507e-3f + 8.3334519073e-3f;
+  e = e * r + 4.1665795894e-2f;
+  e = e * r + 1.6666665459e-1f;
+  e = e * r + 5.0000001201e-1f;
+  e = e * r * r + r + 1.0f;
+  const vector_t<float> power = (vector_t<float>)(((Bits)shifted << 23) + (127 << 23));
+  return x < -87.0f ? vector_t<float>{} : e * power;
+}
+inline vector_t<double> exp_of_nonpositive(vector_t<double> x) {
+  for (int64_t r = 0; r < lanes<double>; ++r) x[r] = math::exp(x[r]);
+  return x;
+}
+
+/// s[j][·] = Σ_d rows[j][d] · columns[d][·] for j < n, a multiple of the lanes: the scores of a block.
 template <class T>
-void times_columns(T* s, const T* rows, const T* columns, int64_t n, int64_t D, int64_t Dp, int64_t Tp) {
-  for (int64_t j = 0; j < n; j += Vector<T>::size) {
-    vector_t<T> sum[block_rows] = {};
+void dot_products(T* s, const T* rows, const T* columns, int64_t n, int64_t D, int64_t Dp) {
+  constexpr int64_t together = 8;  // enough sums to hide a product's latency
+  for (int64_t j = 0; j < n; j += together) {
+    vector_t<T> sum[together] = {};
     for (int64_t d = 0; d < D; ++d) {
-      vector_t<T> column = vector_at(columns + d * Tp + j);
+      const vector_t<T> column = vector_at(columns + d * lanes<T>);
 #pragma GCC unroll 8
-      for (int64_t r = 0; r < block_rows; ++r) sum[r] += rows[r * Dp + d] * column;
+      for (int64_t u = 0; u < together; ++u) sum[u] += rows[(j + u) * Dp + d] * column;
     }
-    for (int64_t r = 0; r < block_rows; ++r) vector_at(s + r * Tp + j) = sum[r];
+    for (int64_t u = 0; u < together; ++u) vector_at(s + (j + u) * lanes<T>) = sum[u];
   }
 }
 
-/// out[r][:] += Σ_{j < n} p[r][j] · rows[j][:], rows of Dp elements.
+/// out[r][:] = Σ_j w[j][r] · rows[j][:] over the keys j that row first + r sees: one row per query.
 template <class T>
-void times_rows(T* out, const T* p, const T* rows, int64_t n, int64_t Dp, int64_t Tp) {
-  for (int64_t d = 0; d < Dp; d += Vector<T>::size) {
-    vector_t<T> sum[block_rows];
-    for (int64_t r = 0; r < block_rows; ++r) sum[r] = vector_at(out + r * Dp + d);
-    for (int64_t j = 0; j < n; ++j) {
-      vector_t<T> row = vector_at(rows + j * Dp + d);
-#pragma GCC unroll 8
-      for (int64_t r = 0; r < block_rows; ++r) sum[r] += p[r * Tp + j] * row;
+void sum_over_keys(T* out, const T* w, const T* rows, int64_t first, int64_t Dp) {
+  for (int64_t d = 0; d < Dp; d += lanes<T>) {
+    vector_t<T> sum[lanes<T>] = {};
+    for (int64_t j = 0; j < first; ++j) {
+      const vector_t<T> row = vector_at(rows + j * Dp + d);
+#pragma GCC unroll 16
+      for (int64_t r = 0; r < lanes<T>; ++r) sum[r] += w[j * lanes<T> + r] * row;
     }
-    for (int64_t r = 0; r < block_rows; ++r) vector_at(out + r * Dp + d) = sum[r];
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < lanes<T>; ++r) {
+      for (int64_t j = first; j <= first + r; ++j)
+        sum[r] += w[j * lanes<T> + r] * vector_at(rows + j * Dp + d);
+      vector_at(out + r * Dp + d) = sum[r];
+    }
   }
 }
 
-/// out[j][:] += Σ_r p[r][j] · rows[r][:] for j < n.
+/// out[j][:] += Σ_r w[j][r] · rows[r][:] over the queries first + r that see key j: one row per key.
 template <class T>
-void transposed_times_rows(T* out, const T* p, const T* rows, int64_t n, int64_t Dp, int64_t Tp) {
-  for (int64_t d = 0; d < Dp; d += Vector<T>::size) {
-    vector_t<T> row[block_rows];
-    for (int64_t r = 0; r < block_rows; ++r) row[r] = vector_at(rows + r * Dp + d);
-    for (int64_t j = 0; j < n; ++j) {
+void add_over_queries(T* out, const T* w, const T* rows, int64_t first, int64_t Dp) {
+  for (int64_t d = 0; d < Dp; d += lanes<T>) {
+    vector_t<T> row[lanes<T>];
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < lanes<T>; ++r) row[r] = vector_at(rows + r * Dp + d);
+    for (int64_t j = 0; j < first; ++j) {
+      vector_t<T> even = vector_at(out + j * Dp + d), odd = {};
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < lanes<T>; r += 2) {
+        even += w[j * lanes<T> + r] * row[r];
+        odd += w[j * lanes<T> + r + 1] * row[r + 1];
+      }
+      vector_at(out + j * Dp + d) = even + odd;
+    }
+#pragma GCC unroll 16
+    for (int64_t u = 0; u < lanes<T>; ++u) {
+      const int64_t j = first + u;
       vector_t<T> sum = vector_at(out + j * Dp + d);
-#pragma GCC unroll 8
-      for (int64_t r = 0; r < block_rows; ++r) sum += p[r * Tp + j] * row[r];
+#pragma GCC unroll 16
+      for (int64_t r = u; r < lanes<T>; ++r) sum += w[j * lanes<T> + r] * row[r];
       vector_at(out + j * Dp + d) = sum;
     }
   }
 }
 
-/// One (sample, head): its part of qkv in the layouts the products want, and room for one block of rows.
+/// The memory one thread works in, cut from a piece of `size(s)` numbers. Rows are Dp = D rounded up to whole
+/// vectors wide, zero beyond D; there are Tp = T rounded up to whole blocks of them, zero beyond T.
 template <class T>
+struct Scratch {
+  int64_t Tp, Dp;
+  T *k, *v, *dk, *dv;          // (Tp, Dp): of the head at hand
+  T *p, *ds;                   // (Tp, lanes): of the block at hand, like everything below
+  T *q, *dy, *out;             // (lanes, Dp); q times 1/√D
+  T *q_columns, *dy_columns;   // (Dp, lanes)
+  T *largest, *total, *delta;  // (lanes)
+
+  Scratch(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
+    auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
+    for (T** m : {&k, &v, &dk, &dv}) *m = take(Tp * Dp);
+    for (T** m : {&p, &ds}) *m = take(Tp * lanes<T>);
+    for (T** m : {&q, &dy, &out, &q_columns, &dy_columns}) *m = take(Dp * lanes<T>);
+    for (T** m : {&largest, &total, &delta}) *m = take(lanes<T>);
+  }
+  static int64_t size(const AttentionSizes& s) {
+    return padded<T>(s.T) * (4 * padded<T>(s.D) + 2 * lanes<T>)+(5 * padded<T>(s.D) + 3) * lanes<T>;
+  }
+};
+
+/// to[t][d] = factor · from[t · stride + d] for t < rows and d < D, zero in the rest of (all, Dp).
+template <class T, class S>
+void load_rows(T* to, const S* from, int64_t stride, int64_t rows, int64_t all, int64_t D, int64_t Dp,
+               T factor = T(1)) {
+  for (int64_t t = 0; t < rows; ++t) {
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) to[t * Dp + d] = static_cast<T>(from[t * stride + d]) * factor;
+    for (int64_t d = D; d < Dp; ++d) to[t * Dp + d] = T(0);
+  }
+  std::fill(to + rows * Dp, to + all * Dp, T(0));
+}
+
+/// columns (D, lanes) = the transpose of rows (lanes, Dp).
+template <class T>
+void transpose(T* columns, const T* rows, int64_t D, int64_t Dp) {
+  for (int64_t d = 0; d < D; ++d) {
+#pragma omp simd
+    for (int64_t r = 0; r < lanes<T>; ++r) columns[d * lanes<T> + r] = rows[r * Dp + d];
+  }
+}
+
+/// A (sample, head) of the tensors, whose elements are S.
+template <class S>
 struct Head {
-  int64_t T_, D, Dp, Tp;
-  std::vector<T> q, k, v;               // (T rounded up to whole blocks, Dp), zero-padded; q times 1/√D
-  std::vector<T> k_columns, v_columns;  // (D, Tp)
-  std::vector<T> p, dp;                 // (block_rows, Tp)
+  const AttentionSizes& s;
+  int64_t b, h;
+  const S* qkv;
 
-  explicit Head(const AttentionSizes& s)
-      : T_(s.T), D(s.D), Dp(padded<T>(s.D)), Tp(padded<T>(s.T + block_rows)) {
-    for (auto* m : {&q, &k, &v}) m->assign(static_cast<size_t>(Tp * Dp), T(0));
-    for (auto* m : {&k_columns, &v_columns}) m->assign(static_cast<size_t>(D * Tp), T(0));
-    for (auto* m : {&p, &dp}) m->assign(static_cast<size_t>(block_rows * Tp), T(0));
+  const S* q(int64_t t) const { return qkv + s.qkv(b, t, h); }
+  int64_t stride() const { return 3 * s.C(); }
+
+  template <class T>
+  void load_keys(Scratch<T>& m) const {
+    load_rows(m.k, q(0) + s.C(), stride(), s.T, m.Tp, s.D, m.Dp);
+    load_rows(m.v, q(0) + 2 * s.C(), stride(), s.T, m.Tp, s.D, m.Dp);
   }
-
-  template <class S>
-  void load(const S* qkv, const AttentionSizes& s, int64_t b, int64_t h) {
-    const T factor = T(1) / std::sqrt(static_cast<T>(D));
-    for (int64_t t = 0; t < T_; ++t) {
-      const S *from = qkv + s.qkv(b, t, h), *kt = from + s.C(), *vt = kt + s.C();
-      T *q_row = &q[t * Dp], *k_row = &k[t * Dp], *v_row = &v[t * Dp];
-#pragma omp simd
-      for (int64_t d = 0; d < D; ++d) {
-        q_row[d] = static_cast<T>(from[d]) * factor;
-        k_row[d] = static_cast<T>(kt[d]);
-        v_row[d] = static_cast<T>(vt[d]);
-      }
-    }
-    for (int64_t d = 0; d < D; ++d) {
-      T *k_line = &k_columns[d * Tp], *v_line = &v_columns[d * Tp];
-#pragma omp simd
-      for (int64_t t = 0; t < T_; ++t) {
-        k_line[t] = k[t * Dp + d];
-        v_line[t] = v[t * Dp + d];
-      }
-    }
+  /// The scores of the block that begins with row `first`, into m.p.
+  template <class T>
+  void scores(Scratch<T>& m, int64_t first) const {
+    load_rows(m.q, q(first), stride(), std::min(lanes<T>, s.T - first), lanes<T>, s.D, m.Dp,
+              T(1) / std::sqrt(static_cast<T>(s.D)));
+    transpose(m.q_columns, m.q, s.D, m.Dp);
+    dot_products(m.p, m.k, m.q_columns, first + lanes<T>, s.D, m.Dp);
   }
 };
 
+/// m.p from scores to e^(score − largest), 0 where hidden; m.largest and m.total of each query.
 template <class T>
-void zero(std::vector<T>& v) {
-  std::fill(v.begin(), v.end(), T(0));
+void exponentials(Scratch<T>& m, int64_t first) {
+  const int64_t n = first + lanes<T>;
+  for (int64_t j = first; j < n; ++j)
+    std::fill_n(m.p + j * lanes<T>, j - first, -std::numeric_limits<T>::infinity());
+  vector_t<T> largest = vector_at(m.p), total = {};
+  for (int64_t j = 1; j < n; ++j) {
+    const vector_t<T> score = vector_at(m.p + j * lanes<T>);
+    largest = score > largest ? score : largest;
+  }
+  vector_at(m.largest) = largest;
+  for (int64_t j = 0; j < n; ++j) {
+    vector_t<T>& p = vector_at(m.p + j * lanes<T>);
+    p = exp_of_nonpositive(p - largest);
+    total += p;
+  }
+  vector_at(m.total) = total;
 }
 
-/// Copies a row between a head's buffers (T) and a tensor in memory (S).
-template <class To, class From>
-void convert_row(To* to, const From* from, int64_t n) {
-  for (int64_t d = 0; d < n; ++d) to[d] = static_cast<To>(from[d]);
+/// weights[j][r] times what dropout makes of them.
+template <class T>
+void drop(T* weights, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
+  for (int64_t j = 0; j < first + lanes<T>; ++j) {
+#pragma omp simd
+    for (int64_t r = 0; r < lanes<T>; ++r) weights[j * lanes<T> + r] *= s.keep<T>(b, h, first + r, j);
+  }
 }
 
 template <class T, class S>
-void head_forward(S* y, T* log_sum, Head<T>& head, const AttentionSizes& s, int64_t b, int64_t h,
-                  std::vector<T>& out) {
-  const int64_t Dp = head.Dp, Tp = head.Tp;
-  for (int64_t i0 = 0; i0 < s.T; i0 += block_rows) {
-    const int64_t rows = std::min(block_rows, s.T - i0), n = i0 + rows;
-    times_columns(head.p.data(), &head.q[i0 * Dp], head.k_columns.data(), n, s.D, Dp, Tp);
+void head_forward(S* y, T* log_sum, Scratch<T>& m, const Head<S>& head) {
+  const AttentionSizes& s = head.s;
+  head.load_keys(m);
+  for (int64_t first = 0; first < s.T; first += lanes<T>) {
+    head.scores(m, first);
+    exponentials(m, first);
+    if (s.dropout_rate > 0) drop(m.p, s, head.b, head.h, first);
+    sum_over_keys(m.out, m.p, m.v, first, m.Dp);
+    for (int64_t r = 0; r < std::min(lanes<T>, s.T - first); ++r) {
+      const T inverse = T(1) / m.total[r];
+      S* to = y + s.out(head.b, first + r, head.h);
+#pragma omp simd
+      for (int64_t d = 0; d < s.D; ++d) to[d] = static_cast<S>(m.out[r * m.Dp + d] * inverse);
+      log_sum[s.row(head.b, first + r, head.h)] = m.largest[r] + math::log(m.total[r]);
+    }
+  }
+}
+
+/// m.p from scores to P̃, m.ds from dy · v to dS. Hidden pairs hold anything.
+template <class T>
+void score_gradients(Scratch<T>& m, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
+  for (int64_t j = 0; j < first + lanes<T>; ++j) {
+    T *p = m.p + j * lanes<T>, *ds = m.ds + j * lanes<T>;
+    vector_at(p) = exp_of_nonpositive(vector_at(p) - vector_at(m.total));
+    if (s.dropout_rate == 0) {
+      vector_at(ds) = vector_at(p) * (vector_at(ds) - vector_at(m.delta));
+    } else {
+#pragma omp simd
+      for (int64_t r = 0; r < lanes<T>; ++r) {
+        const T kept = s.keep<T>(b, h, first + r, j);
+        ds[r] = p[r] * (kept * ds[r] - m.delta[r]);
+        p[r] *= kept;
+      }
+    }
+  }
+}
+
+template <class T, class S>
+void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_sum, Scratch<T>& m,
+                   const Head<S>& head) {
+  const AttentionSizes& s = head.s;
+  const T factor = T(1) / std::sqrt(static_cast<T>(s.D));
+  head.load_keys(m);
+  std::fill_n(m.dk, m.Tp * m.Dp, T(0));
+  std::fill_n(m.dv, m.Tp * m.Dp, T(0));
+  for (int64_t first = 0; first < s.T; first += lanes<T>) {
+    const int64_t rows = std::min(lanes<T>, s.T - first), at = s.out(head.b, first, head.h);
+    head.scores(m, first);
+    load_rows(m.dy, dy + at, s.C(), rows, lanes<T>, s.D, m.Dp);
+    load_rows(m.out, y + at, s.C(), rows, lanes<T>, s.D, m.Dp);
+    transpose(m.dy_columns, m.dy, s.D, m.Dp);
+    dot_products(m.ds, m.v, m.dy_columns, first + lanes<T>, s.D, m.Dp);
+    for (int64_t r = 0; r < lanes<T>; ++r) {
+      // A query beyond the last: all its weights are e^−∞ = 0.
+      m.total[r] = r < rows ? log_sum[s.row(head.b, first + r, head.h)] : std::numeric_limits<T>::infinity();
+      T delta = 0;
+#pragma omp simd reduction(+ : delta)
+      for (int64_t d = 0; d < m.Dp; ++d) delta += m.dy[r * m.Dp + d] * m.out[r * m.Dp + d];
+      m.delta[r] = delta;
+    }
+    score_gradients(m, s, head.b, head.h, first);
+    sum_over_keys(m.out, m.ds, m.k, first, m.Dp);
+    add_over_queries(m.dk, m.ds, m.q, first, m.Dp);
+    add_over_queries(m.dv, m.p, m.dy, first, m.Dp);
     for (int64_t r = 0; r < rows; ++r) {
-      T* p = &head.p[r * Tp];
-      const int64_t i = i0 + r, visible = i + 1, whole = padded<T>(visible);
-      std::fill(p + visible, p + std::max(n, whole),
-                -std::numeric_limits<T>::infinity());  // e^−∞ = 0: causal
-      T largest = p[0];
-#pragma omp simd reduction(max : largest)
-      for (int64_t j = 0; j < whole; ++j) largest = p[j] > largest ? p[j] : largest;
-      T total = 0;
-#pragma omp simd reduction(+ : total)
-      for (int64_t j = 0; j < whole; ++j) {
-        p[j] = math::exp(p[j] - largest);
-        total += p[j];
-      }
-      std::fill(p + whole, p + std::max(n, whole), T(0));
-      const T inverse = T(1) / total;
-      if (s.dropout_rate == 0) {
+      const int64_t q = s.qkv(head.b, first + r, head.h);
 #pragma omp simd
-        for (int64_t j = 0; j < whole; ++j) p[j] *= inverse;
-      } else {
-#pragma omp simd
-        for (int64_t j = 0; j < visible; ++j) p[j] *= inverse * s.keep<T>(b, h, i, j);
-      }
-      log_sum[s.row(b, i, h)] = largest + math::log(total);
+      for (int64_t d = 0; d < s.D; ++d) dqkv.add(q + d, m.out[r * m.Dp + d] * factor);
     }
-    for (int64_t r = rows; r < block_rows; ++r) std::fill_n(&head.p[r * Tp], n, T(0));
-    zero(out);
-    times_rows(out.data(), head.p.data(), head.v.data(), n, Dp, Tp);
-    for (int64_t r = 0; r < rows; ++r) convert_row(y + s.out(b, i0 + r, h), &out[r * Dp], s.D);
+  }
+  for (int64_t t = 0; t < s.T; ++t) {
+    const int64_t k = s.qkv(head.b, t, head.h) + s.C(), v = k + s.C();
+#pragma omp simd
+    for (int64_t d = 0; d < s.D; ++d) {
+      dqkv.add(k + d, m.dk[t * m.Dp + d]);  // q was loaded with the factor 1/√D
+      dqkv.add(v + d, m.dv[t * m.Dp + d]);
+    }
   }
 }
 
-/// Room for the gradients of one (sample, head).
-template <class T>
-struct HeadGradient {
-  std::vector<T> dq, dk, dv;  // (Tp, Dp)
-  std::vector<T> dy;          // (block_rows, Dp), zero-padded
-  explicit HeadGradient(const Head<T>& head) {
-    for (auto* m : {&dq, &dk, &dv}) m->resize(head.q.size());
-    dy.assign(static_cast<size_t>(block_rows * head.Dp), T(0));
-  }
-};
-
-template <class T, class S>
-void head_backward(HeadGradient<T>& g, Head<T>& head, const S* dy, const S* y, const T* log_sum,
-                   const AttentionSizes& s, int64_t b, int64_t h) {
-  const int64_t Dp = head.Dp, Tp = head.Tp;
-  for (auto* m : {&g.dq, &g.dk, &g.dv}) zero(*m);
-  for (int64_t i0 = 0; i0 < s.T; i0 += block_rows) {
-    const int64_t rows = std::min(block_rows, s.T - i0), n = i0 + rows;
-    zero(g.dy);
-    for (int64_t r = 0; r < rows; ++r) convert_row(&g.dy[r * Dp], dy + s.out(b, i0 + r, h), s.D);
-    times_columns(head.p.data(), &head.q[i0 * Dp], head.k_columns.data(), n, s.D, Dp, Tp);
-    times_columns(head.dp.data(), g.dy.data(), head.v_columns.data(), n, s.D, Dp, Tp);
-    for (int64_t r = 0; r < block_rows; ++r) {
-      T *p = &head.p[r * Tp], *dp = &head.dp[r * Tp];
-      const int64_t i = i0 + r, visible = r < rows ? i + 1 : 0, whole = padded<T>(visible);
-      std::fill(p + visible, p + std::max(n, whole), -std::numeric_limits<T>::infinity());
-      if (visible > 0) {
-        T delta = 0;
-        for (int64_t d = 0; d < s.D; ++d) delta += g.dy[r * Dp + d] * static_cast<T>(y[s.out(b, i, h) + d]);
-        const T log_total = log_sum[s.row(b, i, h)];
-        if (s.dropout_rate == 0) {
-#pragma omp simd
-          for (int64_t j = 0; j < whole; ++j) {
-            p[j] = math::exp(p[j] - log_total);
-            dp[j] = p[j] * (dp[j] - delta);
-          }
-        } else {
-#pragma omp simd
-          for (int64_t j = 0; j < whole; ++j) {
-            const T kept = s.keep<T>(b, h, i, j), probability = math::exp(p[j] - log_total);
-            dp[j] = probability * (kept * dp[j] - delta);
-            p[j] = kept * probability;
-          }
-        }
-      }
-      std::fill(p + whole, p + std::max(n, whole), T(0));
-      std::fill(dp + whole, dp + std::max(n, whole), T(0));
-    }
-    times_rows(&g.dq[i0 * Dp], head.dp.data(), head.k.data(), n, Dp, Tp);
-    transposed_times_rows(g.dk.data(), head.dp.data(), &head.q[i0 * Dp], n, Dp, Tp);
-    transposed_times_rows(g.dv.data(), head.p.data(), g.dy.data(), n, Dp, Tp);
+/// work(scratch, head) for every (sample, head), by all threads if there is so much to do that it pays.
+template <class S, class Work>
+void for_each_head(const S* qkv, const AttentionSizes& s, Work work) {
+  using T = acc_t<S>;
+  const int threads = s.B * s.H * s.T * s.T * s.D > 65536 ? omp_get_max_threads() : 1;
+  MemoryScope scope(MemoryUse::workspace);
+  Tensor memory({threads, Scratch<T>::size(s)}, dtype_of<T>());
+#pragma omp parallel num_threads(threads)
+  {
+    Scratch<T> scratch(memory.data<T>() + omp_get_thread_num() * Scratch<T>::size(s), s);
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < s.B * s.H; ++i) work(scratch, Head<S>{s, i / s.H, i % s.H, qkv});
   }
 }
-
-/// Whether there is so much to do that more threads finish earlier.
-inline bool worth_threads(const AttentionSizes& s) { return s.B * s.H * s.T * s.T * s.D > 65536; }
 
 }  // namespace attention_cpu
 
 // S is what the tensors hold; the work is done in its accumulation type.
 template <class S>
 void attention_forward(S* y, acc_t<S>* log_sum, const S* qkv, const AttentionSizes& s) {
-  using namespace attention_cpu;
-#pragma omp parallel if (worth_threads(s))
-  {
-    Head<acc_t<S>> head(s);
-    std::vector<acc_t<S>> out(static_cast<size_t>(block_rows * head.Dp));
-#pragma omp for schedule(static)
-    for (int64_t bh = 0; bh < s.B * s.H; ++bh) {
-      head.load(qkv, s, bh / s.H, bh % s.H);
-      head_forward(y, log_sum, head, s, bh / s.H, bh % s.H, out);
-    }
-  }
+  attention_cpu::for_each_head(qkv, s, [=](auto& scratch, const auto& head) {
+    attention_cpu::head_forward(y, log_sum, scratch, head);
+  });
 }
 
 template <class S>
 void attention_backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_t<S>* log_sum, const S* qkv,
                         const AttentionSizes& s) {
-  using T = acc_t<S>;
-  using namespace attention_cpu;
-#pragma omp parallel if (worth_threads(s))
-  {
-    Head<T> head(s);
-    HeadGradient<T> g(head);
-    const T factor = T(1) / std::sqrt(static_cast<T>(s.D));
-#pragma omp for schedule(static)
-    for (int64_t bh = 0; bh < s.B * s.H; ++bh) {
-      const int64_t b = bh / s.H, h = bh % s.H;
-      head.load(qkv, s, b, h);
-      head_backward(g, head, dy, y, log_sum, s, b, h);
-      for (int64_t t = 0; t < s.T; ++t) {
-        const int64_t q = s.qkv(b, t, h), k = q + s.C(), v = k + s.C();
-        const T *dq = &g.dq[t * head.Dp], *dk = &g.dk[t * head.Dp], *dv = &g.dv[t * head.Dp];
-#pragma omp simd
-        for (int64_t d = 0; d < s.D; ++d) {
-          dqkv.add(q + d, dq[d] * factor);  // q was loaded with the factor in it,
-          dqkv.add(k + d, dk[d]);           // which dk therefore has already
-          dqkv.add(v + d, dv[d]);
-        }
-      }
-    }
-  }
+  attention_cpu::for_each_head(qkv, s, [=](auto& scratch, const auto& head) {
+    attention_cpu::head_backward(dqkv, dy, y, log_sum, scratch, head);
+  });
 }
 
 }  // namespace ld

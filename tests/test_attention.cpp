@@ -68,7 +68,7 @@ std::vector<double> naive(const std::vector<double>& qkv, int64_t B, int64_t T, 
 
 TEST_CASE("attention: softmax(q·kᵀ/√D) · v, causal") {
   for (int64_t D : {1, 5, 13, 16, 17, 64})
-    for (int64_t T : {1, 7, 8, 9, 33})
+    for (int64_t T : {1, 7, 8, 9, 16, 17, 33})
       for (double rate : {0.0, 0.25}) {
         INFO("D ", D, ", T ", T, ", dropout ", rate);
         const Tensor qkv = random_tensor({2, T, 3 * 3 * D}, 1);
@@ -108,17 +108,42 @@ TEST_CASE("attention: large scores do not overflow") {
   }
 }
 
-TEST_CASE("attention: a NaN is seen by its own token and every later one") {
-  const int64_t T = 33, C = 16;
-  for (int64_t part = 0; part < 3; ++part) {
-    INFO("part ", part, " of q, k, v");
-    std::vector<double> qkv = random_tensor({1, T, 3 * C}, 1).to_vector();
-    qkv[static_cast<size_t>(5 * 3 * C + part * C + 3)] = NAN;
-    const auto y = causal_attention(Tensor::from(qkv, {1, T, 3 * C}, DType::float32), 1).value().to_vector();
-    for (int64_t t = 5; t < (part == 0 ? 6 : T); ++t) CHECK(std::isnan(y[static_cast<size_t>(t * C + 3)]));
-    // Rows of later blocks never read it; a row of its own block may, as 0 · NaN.
-    if (part == 0) CHECK(std::isfinite(y[static_cast<size_t>(T * C - 1)]));
-  }
+// A weight of 0 does not hide a NaN or an infinity: hidden pairs must not be multiplied at all.
+TEST_CASE("attention: a NaN or infinity reaches its own token and every later one, and none before") {
+  const int64_t T = 33, C = 2 * 17;
+  const Tensor dy = random_tensor({1, T, C}, 2);
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16})
+    for (double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)})
+      for (int64_t part = 0; part < 3; ++part)
+        for (int64_t token : {1, 5, 15, 16, 32}) {
+          INFO(name_of(dtype), ", ", bad, " in part ", part, " of q, k, v of token ", token);
+          std::vector<double> values = random_tensor({1, T, 3 * C}, 1).to_vector();
+          auto run = [&] {
+            Var qkv = Var::leaf(Tensor::from(values, {1, T, 3 * C}, dtype));
+            Tape tape;
+            const Var y = causal_attention(qkv, 2);
+            // The gradient of what comes before the token only: the others may then be anything.
+            auto upstream = dy.to_vector();
+            std::fill(upstream.begin() + token * C, upstream.end(), 0.0);
+            tape.backward(y, Tensor::from(upstream, y.shape(), dtype));
+            return std::pair(y.value().to_vector(), qkv.gradient().to_vector());
+          };
+          const auto [y, gradient] = run();
+          values[static_cast<size_t>((token * 3 + part) * C + 3)] = bad;
+          const auto [bad_y, bad_gradient] = run();
+          CHECK(std::equal(y.begin(), y.begin() + token * C, bad_y.begin()));
+          if (bad != bad || part == 2)  // an infinite score may be −∞, whose weight is 0
+            CHECK_FALSE(std::isfinite(bad_y[static_cast<size_t>(token * C + 3)]));
+          if (part == 0) continue;  // a query is its own token's alone
+          if (bad != bad)
+            for (int64_t t = token; t < T; ++t) CHECK(std::isnan(bad_y[static_cast<size_t>(t * C + 3)]));
+          // dq of the rows before, which never read the token.
+          for (int64_t t = 0; t < token; ++t)
+            for (int64_t c = 0; c < C; ++c) {
+              const auto at = static_cast<size_t>(t * 3 * C + c);
+              CHECK(bad_gradient[at] == gradient[at]);
+            }
+        }
 }
 
 // The noise belongs to the sample's place in the whole batch, not to the tensor it happens to be in.
