@@ -160,8 +160,11 @@ TEST_CASE("PyTorch: learned_dropout, the fused op") {
     for (L1NormPenalty penalty : {L1NormPenalty::squared, L1NormPenalty::linear}) {
       INFO(variant.name);
       const Fixture fixture("op_learned_dropout_" + variant.name);
-      const MaskOptions o{variant.rounding, variant.name == "noise_training", variant.sigmoid_scale, penalty,
-                          fixture.noise_key()};
+      const MaskOptions o{.rounding = variant.rounding,
+                          .stochastic = variant.name == "noise_training",
+                          .sigmoid_scale = variant.sigmoid_scale,
+                          .l1_norm = penalty,
+                          .key = fixture.noise_key()};
       check_fixture(fixture, {"x", "a", "shift"},
                     [&](const std::vector<Var>& in) { return learned_dropout(in[0], in[1], in[2], o).y; });
       const MaskedInput masked =
