@@ -14,7 +14,7 @@ struct Parameter {
   bool decays;  // weight decay applies: matrices and embeddings, not layernorms, biases and shifts
 };
 
-/// Makes parameters. A weight's first value depends on the seed, its name's place and nothing else.
+/// Makes parameters. A weight's first value depends on the seed, its place in that order, and nothing else.
 class Parameters {
  public:
   Parameters(DType dtype, uint64_t seed) : dtype_(dtype), seed_(seed) {}

@@ -5,14 +5,13 @@
 
 namespace ld::sites {
 
-inline constexpr uint32_t embedding_dropout = 0, embed_dropout_attention = 1;
+inline constexpr uint32_t embedding_dropout = 0;
 /// The sites of block `layer`.
 enum Block : uint32_t {
   attention_probabilities,
   attention_output,
   feed_forward,
   learned_mask,
-  mask_attention
 };
 inline uint32_t block(int64_t layer, Block place) { return 16 + 8 * static_cast<uint32_t>(layer) + place; }
 

@@ -1,5 +1,4 @@
-// The two choices a LearnedDropout mask leaves open; a header of its own because configurations name them
-// too.
+// The two choices a LearnedDropout mask leaves open. A header of its own: configurations name them too.
 #pragma once
 
 namespace ld {
