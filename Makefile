@@ -115,7 +115,9 @@ $(call object,$(KERNELS)): $(BUILD)/%.o: % | $(BUILD)/checked
 	@echo "nvcc      $<"
 	@$(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -c $< -o $@
 endif
+ifeq ($(DEVICE),cpu)  # elsewhere the loops are CUDA threads
 $(call object,$(KERNELS) $(ENGINE)): OPTIMIZE := $(patsubst -O2,-O3,$(OPTIMIZE))
+endif
 $(BUILD)/tests/%.o $(BUILD)/%.cpp.o: OPTIMIZE := $(patsubst -O2,-O1,$(OPTIMIZE))
 $(BUILD)/%.o: % | $(BUILD)/checked
 	@mkdir -p $(@D)
