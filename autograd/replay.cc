@@ -20,8 +20,6 @@ void Replay::rewind() {
   next_ = 0;
 }
 
-bool Replay::active() { return current_replay != nullptr; }
-
 Tensor Replay::held_constant(const Tensor& now) {
   Replay* replay = current_replay;
   if (!replay) return now;

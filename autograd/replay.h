@@ -22,8 +22,6 @@ class Replay {
   /// From here on, and again at every call, the recorded values are handed out from the first one on.
   void rewind();
 
-  /// True while a recorder is at work; ops that skip the mechanism in ordinary runs ask this.
-  static bool active();
   /// Returns `now` in an ordinary run and while recording, the recorded value while replaying.
   static Tensor held_constant(const Tensor& now);
 

@@ -28,6 +28,24 @@ void for_each(int64_t n, Body body) {
          body);
 }
 
+/// The same to all 32 threads of a warp: the sum of what each brings, in a fixed order.
+template <class Value>
+__device__ Value warp_sum(Value mine) {
+  for (int offset = 16; offset > 0; offset /= 2) mine += __shfl_xor_sync(0xffffffffu, mine, offset);
+  return mine;
+}
+template <class Value>
+__device__ Value larger(Value a, Value b) {
+  return a != a || a > b ? a : b;  // keeps a NaN
+}
+/// Likewise the largest.
+template <class Value>
+__device__ Value warp_max(Value mine) {
+  for (int offset = 16; offset > 0; offset /= 2)
+    mine = larger(mine, __shfl_xor_sync(0xffffffffu, mine, offset));
+  return mine;
+}
+
 /// A row worked on by the 32 threads of a warp.
 struct WarpRow {
   int64_t cols;
@@ -37,17 +55,14 @@ struct WarpRow {
     using Sum = decltype(f(int64_t{}));
     Sum total{};
     for (int64_t j = lane(); j < cols; j += 32) total += f(j);
-    for (int offset = 16; offset > 0; offset /= 2) total += __shfl_xor_sync(0xffffffffu, total, offset);
-    return total;
+    return warp_sum(total);
   }
   template <class F>
   __device__ auto max(F f) const {
     using Value = decltype(f(int64_t{}));
     Value best = -std::numeric_limits<Value>::infinity();
     for (int64_t j = lane(); j < cols; j += 32) best = larger(best, f(j));
-    for (int offset = 16; offset > 0; offset /= 2)
-      best = larger(best, __shfl_xor_sync(0xffffffffu, best, offset));
-    return best;
+    return warp_max(best);
   }
   template <class F>
   __device__ void each(F f) const {
@@ -60,10 +75,6 @@ struct WarpRow {
 
  private:
   __device__ static int lane() { return static_cast<int>(threadIdx.x % 32); }
-  template <class Value>
-  __device__ static Value larger(Value a, Value b) {
-    return a != a || a > b ? a : b;  // keeps a NaN
-  }
 };
 
 template <class Body>

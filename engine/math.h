@@ -27,6 +27,8 @@ LD_SIMD_FUNCTION(erf)
 
 namespace ld::math {
 
+inline constexpr double log2_e = 1.4426950408889634;  // of the derivative of log2
+
 #define LD_FUNCTION(name)                                             \
   HOST_AND_KERNEL inline float name(float x) { return ::name##f(x); } \
   HOST_AND_KERNEL inline double name(double x) { return ::name(x); }

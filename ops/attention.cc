@@ -13,7 +13,7 @@ namespace ld {
 Var causal_attention(const Var& qkv, int64_t n_head, AttentionDropout dropout) {
   check(qkv.shape().rank() == 3, "attention: qkv has shape ", qkv.shape(), ", expected (B, T, 3·C)");
   check(n_head > 0 && qkv.size(2) % (3 * n_head) == 0, "attention: qkv has shape ", qkv.shape(),
-        ", whose last size is ", "not 3 · ", n_head, " heads · head size");
+        ", whose last size is not 3 · ", n_head, " heads · head size");
   check(dropout.rate >= 0 && dropout.rate < 1, "attention: dropout rate ", dropout.rate, " is not in [0, 1)");
   const int64_t B = qkv.size(0), T = qkv.size(1), C = qkv.size(2) / 3;
   const AttentionSizes sizes{B, T, n_head, C / n_head, dropout.rate, dropout.key};

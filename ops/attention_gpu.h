@@ -5,8 +5,7 @@
 
 #include <limits>
 
-#include "engine/accumulator.h"
-#include "engine/launch.h"
+#include "engine/kernel_shapes.h"
 #include "engine/math.h"
 #include "ops/attention_kernel.h"
 
@@ -22,19 +21,6 @@ __device__ A dot(const T* a, const T* b, int64_t n) {
   A sum = 0;
   for (int64_t d = 0; d < n; ++d) sum += static_cast<A>(a[d]) * static_cast<A>(b[d]);
   return sum;
-}
-template <class A>
-__device__ A warp_sum(A x) {
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(all_lanes, x, offset);
-  return x;
-}
-template <class A>
-__device__ A warp_max(A x) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    A other = __shfl_xor_sync(all_lanes, x, offset);
-    x = x != x || x > other ? x : other;  // keeps a NaN
-  }
-  return x;
 }
 
 /// sum[c] += Σ over the 32 lanes of weight(lane) · rows[lane][column of mine]; `rows` lie `stride` apart.
@@ -75,8 +61,7 @@ __global__ void forward_kernel(T* y, acc_t<T>* log_sum, const T* qkv, AttentionS
 
   A largest = -std::numeric_limits<A>::infinity();
   for (int64_t j = at.lane; j <= at.t; j += 32) {
-    A x = score(j);
-    largest = x != x || x > largest ? x : largest;
+    largest = larger(score(j), largest);
   }
   largest = warp_max(largest);
   A total = 0;
@@ -154,7 +139,8 @@ __global__ void backward_key_kernel(Accumulator<T> dqkv, const acc_t<T>* delta, 
 }
 
 inline dim3 grid(const AttentionSizes& s) {
-  check(s.D <= 32 * max_columns, "attention: head size ", s.D, " is more than ", 32 * max_columns);
+  check(s.D <= 32 * max_columns, "attention: head size ", s.D, " is more than ", 32 * max_columns,
+        ", the most that the GPU kernel has room for; use more heads (head size = width / heads)");
   return dim3(static_cast<unsigned>((s.B * s.H * s.T + block / 32 - 1) / (block / 32)));
 }
 
@@ -163,6 +149,7 @@ inline dim3 grid(const AttentionSizes& s) {
 template <class T>
 void attention_forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
   using namespace attention_gpu;
+  if (s.B * s.H * s.T == 0) return;
   launch(forward_kernel<T>, grid(s), dim3(block), 0, y, log_sum, qkv, s);
 }
 
@@ -170,6 +157,7 @@ template <class T>
 void attention_backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_sum, const T* qkv,
                         const AttentionSizes& s) {
   using namespace attention_gpu;
+  if (s.B * s.H * s.T == 0) return;
   Tensor delta({s.B, s.H, s.T}, dtype_of<acc_t<T>>());
   auto* d = delta.data<acc_t<T>>();
   launch(backward_query_kernel<T>, grid(s), dim3(block), 0, dqkv, d, dy, y, log_sum, qkv, s);

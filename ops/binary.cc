@@ -83,20 +83,21 @@ void pair_forward(T* y, const T* a, const T* b, int64_t na, int64_t nb) {
 
 enum class Operand { a, b };
 
-// The gradient of one operand, summed where it was repeated; a or b is null where the derivative needs it
-// not.
+// The gradient of one operand, summed where it was repeated; an operand the derivative does not need is null.
 template <class Function, Operand mine, class T>
 void pair_backward(Accumulator<T> d, const T* dy, const T* a, const T* b, int64_t na, int64_t nb) {
   using A = acc_t<T>;
+  constexpr bool reads_a = mine == Operand::a ? Function::da_reads_a : Function::db_reads_a;
+  constexpr bool reads_b = mine == Operand::a ? Function::da_reads_b : Function::db_reads_b;
   const int64_t n_mine = mine == Operand::a ? na : nb, n_other = mine == Operand::a ? nb : na;
   if (n_mine >= n_other && n_other > 0)
     return for_each_pair(na, nb, [=] KERNEL(int64_t i, int64_t ia, int64_t ib) {
-      const A u = a ? static_cast<A>(a[ia]) : A(0), v = b ? static_cast<A>(b[ib]) : A(0);
+      const A u = reads_a ? static_cast<A>(a[ia]) : A(0), v = reads_b ? static_cast<A>(b[ib]) : A(0);
       d.add(i, static_cast<A>(dy[i]) * (mine == Operand::a ? Function::da(u, v) : Function::db(u, v)));
     });
   reduce_columns<T>(d, n_other / std::max<int64_t>(n_mine, 1), n_mine, [=] KERNEL(int64_t r, int64_t c) -> A {
     const int64_t i = r * n_mine + c, ia = mine == Operand::a ? c : i, ib = mine == Operand::b ? c : i;
-    const A u = a ? static_cast<A>(a[ia]) : A(0), v = b ? static_cast<A>(b[ib]) : A(0);
+    const A u = reads_a ? static_cast<A>(a[ia]) : A(0), v = reads_b ? static_cast<A>(b[ib]) : A(0);
     return static_cast<A>(dy[i]) * (mine == Operand::a ? Function::da(u, v) : Function::db(u, v));
   });
 }

@@ -1,5 +1,4 @@
-// The one loop behind slice, split_last and concat, in both directions: a block of columns from here to
-// there.
+// The one loop behind slice, split_last and concat, in both directions: columns from here to there.
 #pragma once
 
 #include "engine/kernel_shapes.h"

@@ -59,6 +59,8 @@ void scaled_add(Accumulator<T> out, const In* in, const acc_t<T>* factor, int64_
 }
 
 void check_targets(const char* op, const Tensor& targets, int64_t N, int64_t V, const Shape& shape) {
+  check(N > 0, op, ": the input has shape ", shape, ", which holds no rows; the mean of their losses needs ",
+        "at least one");
   check(targets.dtype() == DType::int32 && targets.elements() == N, op, ": targets are ", targets.dtype(),
         " ", targets.shape(), ", expected ", N, " int32, one for each row of ", shape);
 #ifndef ENGINE_CUDA  // on a GPU the data loader has checked them: reading them here would mean waiting
@@ -132,6 +134,8 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
   check(weight.shape().rank() == 2 && x.shape().rank() >= 1 && x.size(-1) == weight.size(1),
         "cross_entropy: x has shape ", x.shape(), ", weight ", weight.shape(),
         ", expected (…, C) and (V, C)");
+  check(weight.size(0) > 0, "cross_entropy: weight has shape ", weight.shape(),
+        ", expected (V, C) with V > 0");
   const int64_t V = weight.size(0), C = weight.size(1), N = rows_of(x.value());
   check_targets("cross_entropy", targets, N, V, x.shape());
   const bool tape = Tape::current() != nullptr;

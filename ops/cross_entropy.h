@@ -1,5 +1,6 @@
 // The loss of a classifier: the mean over the counted rows of −log softmax(logits)[target], stable for logits
-// of any size. A row whose target is negative is ignored: it adds no loss and no gradient.
+// of any size. A row whose target is negative is ignored: it adds no loss and no gradient. If all are, the
+// mean is NaN, as in PyTorch; no rows at all are an error.
 //   dlogits = (softmax(logits) − onehot(target)) / counted
 // Of bfloat16 inputs, loss and mistakes are float32; rows are worked on in float32.
 #pragma once
@@ -10,8 +11,8 @@ namespace ld {
 
 struct CrossEntropy {
   Var loss;  // ()
-  Tensor
-      mistakes;  // (): the fraction of counted rows whose most likely token is not the target; when asked for
+  /// (): the fraction of counted rows whose most likely token is not the target; empty unless asked for.
+  Tensor mistakes;
 };
 
 enum class CountMistakes : bool { no, yes };

@@ -1,6 +1,6 @@
-// Bernoulli dropout (Srivastava et al. 2014), scaled so that the expectation stays: y = x ⊙ keep / (1 −
-// rate), keep = 1 with probability 1 − rate;  dx += dy ⊙ keep / (1 − rate). Saves nothing: the noise is drawn
-// again.
+// Bernoulli dropout (Srivastava et al. 2014), scaled so that the expectation stays:
+//   y = x ⊙ keep / (1 − rate),  keep = 1 with probability 1 − rate, else 0        dx += dy ⊙ keep / (1 − rate)
+// Saves nothing: the noise is drawn again.
 #pragma once
 
 #include "autograd/var.h"

@@ -55,12 +55,6 @@ void layernorm_backward_w(Accumulator<T> dw, const T* dy, const acc_t<T>* mean, 
   });
 }
 
-template <class T>
-void layernorm_backward_b(Accumulator<T> db, const T* dy, int64_t rows, int64_t cols) {
-  reduce_columns<T>(db, rows, cols,
-                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
-}
-
 }  // namespace
 
 Var layernorm(const Var& x, const Var& weight, const Var& bias, double eps) {
@@ -90,7 +84,7 @@ Var layernorm(const Var& x, const Var& weight, const Var& bias, double eps) {
       if (g.needs(0))
         layernorm_backward_x(g.dx<T>(0), dy, m, s, saved_x.data<T>(), saved_w.data<T>(), rows, cols);
       if (g.needs(1)) layernorm_backward_w(g.dx<T>(1), dy, m, s, saved_x.data<T>(), rows, cols);
-      if (g.needs(2)) layernorm_backward_b(g.dx<T>(2), dy, rows, cols);
+      if (g.needs(2)) add_up_rows(g.dx<T>(2), dy, rows, cols);
     });
   });
 }

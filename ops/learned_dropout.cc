@@ -131,12 +131,11 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
       d_angle[i] = d * static_cast<A>(x[i]) * slope + l1 * (s.linear_l1 ? A(1) : m);
       if (dentropy) {
         const A e = s.alternate_entropy ? A(1) - m : m, inner = e + A(entropy_epsilon);
-        const A slope_of_e = math::log2(inner) + A(1.4426950408889634) * e / inner;
+        const A slope_of_e = math::log2(inner) + A(math::log2_e) * e / inner;
         d_angle[i] += entropy * (s.alternate_entropy ? slope_of_e : -slope_of_e);
       }
     });
-    // A loop of its own: g++ would make one call of sin here and the cos behind M, and that one has no SIMD
-    // form.
+    // A loop of its own: g++ would make one call of sin here and the cos behind M, which has no SIMD form.
     row.each([=](int64_t c) {
       d_angle[at + c] *= A(-0.5) * math::sin(static_cast<A>(ar[c]) + static_cast<A>(sh[c]));
     });

@@ -1,5 +1,4 @@
-// LearnedDropout after its attention, in one pass over memory: mask, rounding, product, penalties,
-// statistics.
+// LearnedDropout after its attention, as one op: mask, rounding, product, penalties, statistics.
 //   M = ½cos(a + shift) + ½      R = M rounded (see round_mask)      y = x ⊙ R
 //   l1 = mean(M²/2) or mean(|M|)      entropy = mean(−E·log₂(E + 10⁻⁹)), E = M or 1 − M
 // Backward, with dR/dM = 1 for the straight-through roundings:

@@ -13,12 +13,6 @@ void start_with_bias(T* y, const T* bias, int64_t rows, int64_t cols) {
                [=] KERNEL(int64_t r, auto row) { row.each([=](int64_t j) { y[r * cols + j] = bias[j]; }); });
 }
 
-template <class T>
-void bias_backward(Accumulator<T> db, const T* dy, int64_t rows, int64_t cols) {
-  reduce_columns<T>(db, rows, cols,
-                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
-}
-
 }  // namespace
 
 Var linear(const Var& x, const Var& weight, const Var& bias) {
@@ -49,7 +43,7 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
       if (g.needs(0)) gemm<T>(rows, in, out, {dy, out}, {saved_w.data<T>(), in}, g.dx<T>(0), in);
       if (g.needs(1))
         gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, g.dx<T>(1), in);
-      if (g.needs(2)) bias_backward(g.dx<T>(2), dy, rows, out);
+      if (g.needs(2)) add_up_rows(g.dx<T>(2), dy, rows, out);
     });
   });
 }

@@ -13,27 +13,25 @@ struct Stored {
   Stored(const Shape& s, Transpose t) : rows(s[-2]), cols(s[-1]), transpose(t) {}
   int64_t op_rows() const { return transpose == Transpose::yes ? cols : rows; }
   int64_t op_cols() const { return transpose == Transpose::yes ? rows : cols; }
-  /// op(x), or its transpose.
+  /// op(x).
   template <class T>
   Matrix<T> op(const T* data) const {
     return {data, cols, transpose, rows * cols};
   }
-  template <class T>
-  Matrix<T> op_transposed(const T* data) const {
-    return {data, cols, transpose == Transpose::yes ? Transpose::no : Transpose::yes, rows * cols};
-  }
 };
+
+template <class T>
+Matrix<T> transposed(Matrix<T> m) {
+  m.transpose = m.transpose == Transpose::yes ? Transpose::no : Transpose::yes;
+  return m;
+}
 
 // d op(x) = left · right; where x lies transposed, its gradient is the transpose of that: rightᵀ · leftᵀ.
 template <class T>
 void operand_gradient(Accumulator<T> dx, const Stored& x, int64_t inner, Matrix<T> left, Matrix<T> right,
                       int64_t batch) {
-  auto flipped = [](Matrix<T> m) {
-    m.transpose = m.transpose == Transpose::yes ? Transpose::no : Transpose::yes;
-    return m;
-  };
   const bool swap = x.transpose == Transpose::yes;
-  gemm<T>(x.rows, x.cols, inner, swap ? flipped(right) : left, swap ? flipped(left) : right, dx, x.cols,
+  gemm<T>(x.rows, x.cols, inner, swap ? transposed(right) : left, swap ? transposed(left) : right, dx, x.cols,
           batch, x.rows * x.cols);
 }
 
@@ -47,10 +45,10 @@ Var matmul(const Var& a, const Var& b, Transpose transpose_a, Transpose transpos
   check(match, "matmul: a has shape ", a.shape(), ", b ", b.shape(),
         ", expected (…, M, K) and (…, K, N) with the same leading dimensions");
   const Stored sa(a.shape(), transpose_a), sb(b.shape(), transpose_b);
-  auto transposed = [](Transpose t) { return t == Transpose::yes ? " transposed" : ""; };
-  check(sa.op_cols() == sb.op_rows(), "matmul: a has shape ", a.shape(), transposed(transpose_a), ", b ",
-        b.shape(), transposed(transpose_b), "; the columns of a, ", sa.op_cols(),
-        ", must be as many as the rows of b, ", sb.op_rows());
+  auto note = [](Transpose t) { return t == Transpose::yes ? " transposed" : ""; };
+  check(sa.op_cols() == sb.op_rows(), "matmul: a has shape ", a.shape(), note(transpose_a), ", b ", b.shape(),
+        note(transpose_b), "; the columns of a, ", sa.op_cols(), ", must be as many as the rows of b, ",
+        sb.op_rows());
   const int64_t M = sa.op_rows(), N = sb.op_cols(), K = sa.op_cols();
   Shape shape;
   int64_t batch = 1;
@@ -73,8 +71,8 @@ Var matmul(const Var& a, const Var& b, Transpose transpose_a, Transpose transpos
     dispatch_float("matmul", dtype, [&](auto t) {
       using T = decltype(t);
       const Matrix<T> dy{g.dy<T>(), N, Transpose::no, M * N};
-      if (g.needs(0)) operand_gradient(g.dx<T>(0), sa, N, dy, sb.op_transposed(saved_b.data<T>()), batch);
-      if (g.needs(1)) operand_gradient(g.dx<T>(1), sb, M, sa.op_transposed(saved_a.data<T>()), dy, batch);
+      if (g.needs(0)) operand_gradient(g.dx<T>(0), sa, N, dy, transposed(sb.op(saved_b.data<T>())), batch);
+      if (g.needs(1)) operand_gradient(g.dx<T>(1), sb, M, transposed(sa.op(saved_a.data<T>())), dy, batch);
     });
   });
 }

@@ -20,7 +20,14 @@ inline void check_shape(const char* op, const char* name, const Var& x, const Sh
   check(x.shape() == expected, op, ": ", name, " has shape ", x.shape(), ", expected ", expected);
 }
 
-/// Number of rows when the last dimension is the row.
-inline int64_t rows_of(const Tensor& x) { return x.size(-1) == 0 ? 0 : x.elements() / x.size(-1); }
+/// Number of rows when the last dimension is the row: also where a row has no elements.
+inline int64_t rows_of(const Tensor& x) { return x.shape().without_last().elements(); }
+
+/// out.add(c, Σ over rows of x[r][c]): the gradient of a bias, which every row had added.
+template <class T>
+void add_up_rows(Accumulator<T> out, const T* x, int64_t rows, int64_t cols) {
+  reduce_columns<T>(out, rows, cols,
+                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(x[r * cols + c]); });
+}
 
 }  // namespace ld

@@ -1,5 +1,4 @@
-// Sums and means, over all elements or along the last dimension. Nothing is saved: the derivatives are
-// constant.
+// Sums and means, over all elements or along the last dimension. Nothing is saved: derivatives are constant.
 #pragma once
 
 #include "autograd/var.h"

@@ -5,7 +5,8 @@
 namespace ld {
 namespace {
 
-// A function is a value f(x) and a derivative df(x, y), y = f(x); parameters are members.
+// A function is a value f(x) and a derivative df(x, y), y = f(x), that reads one of the two at most: the one
+// that is saved. Parameters are members.
 struct Scale {
   double factor;
   template <class A>
@@ -75,7 +76,7 @@ struct Log2 {
   }
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
-    return A(1.4426950408889634) / x;  // log2(e) / x
+    return A(math::log2_e) / x;
   }
 };
 struct Sqrt {
@@ -177,10 +178,10 @@ void unary_forward(T* y, const T* x, int64_t n, Function function) {
 }
 
 template <class T, class Function>
-void unary_backward(Accumulator<T> dx, const T* dy, const T* x, const T* y, int64_t n, Function function) {
+void unary_backward(Accumulator<T> dx, const T* dy, const T* saved, int64_t n, Function function) {
   for_each(n, [=] KERNEL(int64_t i) {
-    dx.add(i, static_cast<acc_t<T>>(dy[i]) *
-                  function.df(static_cast<acc_t<T>>(x[i]), y ? static_cast<acc_t<T>>(y[i]) : acc_t<T>(0)));
+    const acc_t<T> x_or_y = static_cast<acc_t<T>>(saved[i]);
+    dx.add(i, static_cast<acc_t<T>>(dy[i]) * function.df(x_or_y, x_or_y));
   });
 }
 
@@ -197,8 +198,8 @@ Var unary(const char* name, const Var& x, Function function, Saves saves = Saves
   return record(name, {x}, y, [=](const Gradients& g) {
     dispatch_float(name, saved.dtype(), [&](auto t) {
       using T = decltype(t);
-      const T* s = saved.data<T>();
-      unary_backward(g.dx<T>(0), g.dy<T>(), s, saves == Saves::y ? s : nullptr, saved.elements(), function);
+      unary_backward(g.dx<T>(0), g.dy<T>(), static_cast<const T*>(saved.data<T>()), saved.elements(),
+                     function);
     });
   });
 }

@@ -29,10 +29,14 @@ Tensor cast(const Tensor& t, DType dtype);
 Tensor cotangent_for(const Shape& shape, DType dtype);
 /// Uniform numbers on [low, high), a pure function of the seed.
 Tensor uniform_tensor(const Shape& shape, uint64_t seed, double low = 0, double high = 1);
+/// n targets below V: every class in turn, and every `ignore`-th row not counted.
+Tensor some_targets(int64_t n, int64_t V, int64_t ignore = 0);
 
 /// max |a − b| / max |b|: the error relative to the largest element. NaN if either holds one; 0 for nothing.
 double relative_difference(const std::vector<double>& a, const std::vector<double>& b);
 double relative_difference(const Tensor& a, const Tensor& b);
+/// CHECKs an elementwise op in float64 against `expected`, at 1025 places of [low, high).
+void check_values(Var (*op)(const Var&), double (*expected)(double), double low, double high);
 /// Same shape, dtype and bytes.
 bool same_bits(const Tensor& a, const Tensor& b);
 double dot(const std::vector<double>& a, const std::vector<double>& b);

@@ -158,6 +158,29 @@ TEST_CASE("attention: dropout does not depend on how the batch is split") {
   CHECK(std::equal(part.begin(), part.end(), whole.begin() + static_cast<int64_t>(part.size())));
 }
 
+TEST_CASE("attention: no samples, no tokens or no columns give an empty result and empty gradients") {
+  for (const Shape& shape : {Shape{0, 5, 12}, Shape{2, 0, 12}, Shape{2, 3, 0}})
+    for (double rate : {0.0, 0.5}) {
+      INFO("batch ", shape[0], ", tokens ", shape[1], ", columns ", shape[2]);
+      const Run none = run(
+          [&](const std::vector<Var>& in) {
+            return causal_attention(in[0], 2, {rate, key});
+          },
+          {Tensor(shape, DType::float32)});
+      CHECK(none.value.shape() == shape.with_last(shape[2] / 3));
+      CHECK(none.gradients[0].shape() == shape);
+    }
+}
+
+#ifndef ENGINE_CPU
+TEST_CASE("attention: a head size that the GPU kernel has no room for is refused") {
+  const Tensor fits = random_tensor({1, 2, 3 * 256}, 1), wide = random_tensor({1, 2, 3 * 257}, 1);
+  CHECK(std::isfinite(causal_attention(fits, 1).value().to_vector().back()));
+  expect_error([&] { causal_attention(wide, 1); },
+               {"attention: head size 257 is more than 256", "use more heads"});
+}
+#endif
+
 TEST_CASE("attention: misuse names both sides") {
   const Tensor flat = random_tensor({4, 12}, 1), qkv = random_tensor({2, 4, 12}, 2),
                odd = random_tensor({2, 4, 13}, 3);

@@ -12,14 +12,6 @@
 namespace ld {
 namespace {
 
-// Every class in turn, and every `ignore`-th row not counted.
-Tensor some_targets(int64_t n, int64_t V, int64_t ignore = 0) {
-  std::vector<int32_t> targets;
-  for (int64_t i = 0; i < n; ++i)
-    targets.push_back(ignore && i % ignore == ignore - 1 ? -1 : static_cast<int32_t>(i * 5 % V));
-  return Tensor::from(targets, {n});
-}
-
 OP_CASES(cross_entropy) {
   struct Sizes {
     int64_t N, V, C, ignore;
@@ -178,6 +170,12 @@ TEST_CASE("cross_entropy: misuse names both sides") {
                  {"targets are int32 (3), expected 4 int32", "(4, 3)"});
   expect_refusal([&] { linear_cross_entropy(x, w, real); }, {"targets are float64 (4), expected 4 int32"});
   expect_refusal([&] { linear_cross_entropy(x, single, targets); }, {"cross_entropy", "float64 and float32"});
+  const Tensor none({0, 3}, DType::float64), no_targets = some_targets(0, 5),
+                                             no_tokens({0, 3}, DType::float64);
+  expect_refusal([&] { linear_cross_entropy(none, w, no_targets); },
+                 {"cross_entropy: the input has shape (0, 3), which holds no rows", "at least one"});
+  expect_refusal([&] { linear_cross_entropy(x, no_tokens, targets); },
+                 {"cross_entropy: weight has shape (0, 3)", "V > 0"});
 #ifndef ENGINE_CUDA
   const Tensor high = Tensor::from({0, 1, 5, 2}, {4});
   expect_refusal([&] { linear_cross_entropy(x, w, high); },

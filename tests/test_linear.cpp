@@ -60,6 +60,25 @@ TEST_CASE("linear: no rows give zero gradients") {
   }
 }
 
+TEST_CASE("linear: no input columns give the bias, or zeros") {
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    const Tensor x({2, 3, 0}, dtype), w({2, 0}, dtype), b = Tensor::from({1.5, -2.0}, {2}, dtype);
+    CHECK(linear(x, w).value().to_vector() == std::vector<double>(12, 0.0));
+    const Run with_bias = run(apply, {x, w, b});
+    CHECK(with_bias.value.to_vector() ==
+          std::vector<double>{1.5, -2, 1.5, -2, 1.5, -2, 1.5, -2, 1.5, -2, 1.5, -2});
+    CHECK(with_bias.gradients[0].shape() == Shape{2, 3, 0});
+    CHECK(with_bias.gradients[1].shape() == Shape{2, 0});
+    const auto dy = cotangent_for({2, 3, 2}, DType::float64).to_vector(),
+               db = with_bias.gradients[2].to_vector();
+    for (size_t o = 0; o < 2; ++o) {
+      double sum = 0;
+      for (size_t r = 0; r < 6; ++r) sum += dy[2 * r + o];
+      CHECK(db[o] == doctest::Approx(sum).epsilon(dtype == DType::bfloat16 ? 0.02 : 1e-5));
+    }
+  }
+}
+
 TEST_CASE("linear: misuse names both sides") {
   const Tensor x = random_tensor({4, 5}, 1), w = random_tensor({3, 5}, 2), b = random_tensor({3}, 3);
   const Tensor narrow = random_tensor({3, 6}, 4), flat = random_tensor({5}, 5), wide = random_tensor({4}, 6);

@@ -13,13 +13,6 @@
 namespace ld {
 namespace {
 
-Tensor some_targets(int64_t n, int64_t V, int64_t ignore = 0) {
-  std::vector<int32_t> targets;
-  for (int64_t i = 0; i < n; ++i)
-    targets.push_back(ignore && i % ignore == ignore - 1 ? -1 : static_cast<int32_t>(i * 5 % V));
-  return Tensor::from(targets, {n});
-}
-
 OP_CASES(logits_cross_entropy) {
   auto loss = [](const Tensor& targets) {
     return [=](const std::vector<Var>& in) { return cross_entropy(in[0], targets).loss; };
@@ -109,6 +102,9 @@ TEST_CASE("cross_entropy of logits: misuse names both sides") {
   expect_refusal([&] { cross_entropy(logits, floats); }, {"float64 (6)", "6 int32"});
   expect_refusal([&] { cross_entropy(scalar, few); }, {"cross_entropy: logits have shape ()", "(…, V)"});
   expect_refusal([&] { cross_entropy(empty, few); }, {"(2, 0)", "V > 0"});
+  const Tensor none({2, 0, 7}, DType::float32), no_targets = some_targets(0, 7);
+  expect_refusal([&] { cross_entropy(none, no_targets); },
+                 {"cross_entropy: the input has shape (2, 0, 7), which holds no rows", "at least one"});
 #ifndef ENGINE_CUDA
   expect_refusal([&] { cross_entropy(logits, large); }, {"target 7 at place 2", "vocabulary size 7"});
 #endif

@@ -54,16 +54,14 @@ json header_of(const std::string& bytes) {
 TEST_CASE("safetensors: what is written is read back to the last bit") {
   const File file;
   const SafetensorsFile read(file.path);
-  CHECK(read.metadata() == Metadata{{"step", "12"}});
   CHECK(read.metadata("step") == "12");
   for (const auto& [name, tensor] : some_tensors()) {
     INFO(name);
-    REQUIRE(read.contains(name));
     const Tensor copy = Tensor::like(tensor);
     read.read_into(name, copy);
     CHECK(same_bits(copy, tensor));
   }
-  CHECK_FALSE(read.contains("__metadata__"));
+  expect_error([&] { read.read_into("__metadata__", Tensor({1}, DType::float32)); }, {"__metadata__"});
 }
 
 TEST_CASE("safetensors: the layout is the format's") {
@@ -116,8 +114,11 @@ TEST_CASE("safetensors: no damage to the header does harm") {
       INFO("byte ", i, " ^ ", change);
       try {
         const SafetensorsFile read(file.path);
-        for (const auto& [name, tensor] : some_tensors())
-          if (read.contains(name)) read.read_into(name, Tensor::like(tensor));
+        for (const auto& [name, tensor] : some_tensors()) try {
+            read.read_into(name, Tensor::like(tensor));
+          } catch (const Error& error) {
+            CHECK(std::string(error.what()).starts_with(file.path));
+          }
       } catch (const Error& error) {
         CHECK(std::string(error.what()).starts_with(file.path));
       }

@@ -17,21 +17,21 @@ namespace {
 
 // A merge rewrites every word that holds the pair, so a word without end (a file without white space) would
 // take forever. Cutting it changes the counts only at the cuts.
-constexpr size_t kLongestWord = 256;
-constexpr size_t kPieceBytes = 1 << 20;
+constexpr size_t longest_word = 256;
+constexpr size_t piece_bytes = 1 << 20;
 
 using WordCounts = std::unordered_map<std::string_view, int64_t>;
 
 void count_words(WordCounts& counts, std::string_view text) {
   WordSplitter splitter(text);
   for (std::string_view word; splitter.next(word);)
-    for (; !word.empty(); word.remove_prefix(std::min(kLongestWord, word.size())))
-      ++counts[word.substr(0, kLongestWord)];
+    for (; !word.empty(); word.remove_prefix(std::min(longest_word, word.size())))
+      ++counts[word.substr(0, longest_word)];
 }
 
 // Each distinct word of the text with the number of its occurrences, in byte order.
 std::vector<std::pair<std::string_view, int64_t>> distinct_words(std::string_view text) {
-  const std::vector<std::string_view> pieces = cut_between_words(text, kPieceBytes);
+  const std::vector<std::string_view> pieces = cut_between_words(text, piece_bytes);
   WordCounts total;
   std::exception_ptr error;  // an exception must not leave a parallel region
 #pragma omp parallel

@@ -25,7 +25,7 @@ std::string_view trimmed(std::string_view line) {
 struct Replacement {
   std::string_view code, text;
 };
-constexpr Replacement kNamed[] = {
+constexpr Replacement named_letters[] = {
     {"ae", "æ"},    {"AE", "Æ"},    {"oe", "œ"},    {"OE", "Œ"},    {"=ae", "ǣ"},     {"'ae", "ǽ"},
     {"eth", "ð"},   {"thorn", "þ"}, {"yogh", "ȝ"},  {"imac", "ī"},  {"aum", "ä"},     {"add", "ạ"},
     {"asl", "a"},   {"udd", "ụ"},   {"ng", "ng"},   {"th", "th"},   {"deg", "°"},     {"sect", "§"},
@@ -43,7 +43,7 @@ struct Accents {
   std::string_view plain;
   std::array<std::string_view, 16> accented;
 };
-constexpr Accents kAccents[] = {
+constexpr Accents accents[] = {
     {'\'', "aeiouyAEIOUncs", {"á", "é", "í", "ó", "ú", "ý", "Á", "É", "Í", "Ó", "Ú", "ń", "ć", "ś"}},
     {'`', "aeiouAEIOU", {"à", "è", "ì", "ò", "ù", "À", "È", "Ì", "Ò", "Ù"}},
     {'"', "aeiouyAEIOU", {"ä", "ë", "ï", "ö", "ü", "ÿ", "Ä", "Ë", "Ï", "Ö", "Ü"}},
@@ -53,23 +53,23 @@ constexpr Accents kAccents[] = {
     {',', "cCs", {"ç", "Ç", "ş"}},
     {'*', "auA", {"å", "ů", "Å"}},
 };
-constexpr std::string_view kMarks = "'`\"^~=,*.-";
+constexpr std::string_view marks = "'`\"^~=,*.-";
 
 // Appends the character that the bracketed `code` stands for; false when it stands for none ("[Obs.]").
 bool append_character(std::string& text, std::string_view code) {
-  for (const Replacement& named : kNamed)
+  for (const Replacement& named : named_letters)
     if (named.code == code) return text += named.text, true;
   if (code.size() < 2 || code.size() > 3) return false;
-  const bool mark_first = kMarks.find(code.front()) != kMarks.npos;
+  const bool mark_first = marks.find(code.front()) != marks.npos;
   const char mark = mark_first ? code.front() : code.back();
   const std::string_view letters = mark_first ? code.substr(1) : code.substr(0, code.size() - 1);
-  if (kMarks.find(mark) == kMarks.npos || !std::all_of(letters.begin(), letters.end(), [](char c) {
+  if (marks.find(mark) == marks.npos || !std::all_of(letters.begin(), letters.end(), [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
       }))
     return false;
   if (!mark_first && mark == '.') return false;  // "[L.]" is an abbreviation, "[.a]" a letter
   if (mark_first && letters.size() == 1)
-    for (const Accents& row : kAccents)
+    for (const Accents& row : accents)
       if (size_t i = row.plain.find(letters[0]); row.mark == mark && i != row.plain.npos)
         return text += row.accented[i], true;
   return text += letters, true;
@@ -80,12 +80,12 @@ bool append_character(std::string& text, std::string_view code) {
 
 // "[1913 Webster +PJC]": which source an entry comes from, in the order of GCIDE's editors.
 bool is_source(std::string_view inside) {
-  static constexpr std::string_view kSources[] = {
+  static constexpr std::string_view sources[] = {
       "1913 Webster", "Webster 1913", "WordNet", "PJC", "Century Dict", "RDH",   "RHUD",
       "MW10",         "MI11",         "GG",      "AS]", "RP]",          "break]"};
   if (inside.size() > 80) return false;
   const std::string closed = std::string(inside) + "]";
-  for (std::string_view source : kSources) {
+  for (std::string_view source : sources) {
     const size_t at = closed.find(source);
     if (at != closed.npos && (source.back() != ']' || at == 0)) return true;
   }

@@ -27,12 +27,6 @@ const char* dtype_code(DType dtype) {
   return "?";
 }
 
-std::string text_of(const Shape& shape) {
-  std::ostringstream out;
-  out << shape;
-  return out.str();
-}
-
 }  // namespace
 
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
@@ -110,8 +104,8 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) c
   check(found != entries_.end(), path_, ": has no tensor ", name, "; it belongs to another model");
   const Entry& entry = found->second;
   check(entry.shape == tensor.shape() && entry.dtype == dtype_code(tensor.dtype()), path_, ": tensor ", name,
-        " is ", entry.dtype, " ", text_of(entry.shape), ", the model wants ", dtype_code(tensor.dtype()), " ",
-        text_of(tensor.shape()), "; it belongs to another model");
+        " is ", entry.dtype, " ", entry.shape, ", the model wants ", dtype_code(tensor.dtype()), " ",
+        tensor.shape(), "; it belongs to another model");
   check(entry.end - entry.begin == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ",
         entry.end - entry.begin, " bytes, expected ", tensor.bytes());
   copy_to_device(tensor.raw(), bytes_.data() + entry.begin, entry.end - entry.begin);

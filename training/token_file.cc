@@ -18,15 +18,16 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "token files are little-endian and read in place");
 
-constexpr int32_t kLlmcMagic = 20240520, kLlmcVersion = 1;
-constexpr size_t kLlmcHeaderBytes = 256 * sizeof(int32_t);
+constexpr int32_t llmc_magic = 20240520, llmc_version = 1;
+constexpr size_t llmc_header_bytes = 256 * sizeof(int32_t);
 
 // In blocks that stay in the cache and that the compiler turns into SIMD maxima; only the first block that
 // holds a token too high is looked at token by token.
 size_t first_at_least(std::span<const uint16_t> tokens, int64_t limit) {
-  constexpr size_t kBlock = 1 << 14;
-  for (size_t begin = 0; begin < tokens.size(); begin += kBlock) {
-    const std::span<const uint16_t> block = tokens.subspan(begin, std::min(kBlock, tokens.size() - begin));
+  constexpr size_t block_size = 1 << 14;
+  for (size_t begin = 0; begin < tokens.size(); begin += block_size) {
+    const std::span<const uint16_t> block =
+        tokens.subspan(begin, std::min(block_size, tokens.size() - begin));
     uint16_t highest = 0;
     for (uint16_t token : block) highest = std::max(highest, token);
     if (highest < limit) continue;
@@ -91,14 +92,14 @@ void TokenFile::find_tokens() {
   const auto* bytes = static_cast<const char*>(memory_);
   int32_t header[3] = {};
   std::memcpy(header, bytes, std::min(bytes_, sizeof header));
-  const bool llmc = bytes_ >= kLlmcHeaderBytes && header[0] == kLlmcMagic;
-  const size_t header_bytes = llmc ? kLlmcHeaderBytes : 0;
+  const bool llmc = bytes_ >= llmc_header_bytes && header[0] == llmc_magic;
+  const size_t header_bytes = llmc ? llmc_header_bytes : 0;
   check(bytes_ % 2 == 0, path_, ": has ", bytes_,
         " bytes, an odd number, but tokens have two each; the file is damaged or no token file");
   const size_t count = (bytes_ - header_bytes) / 2;
   if (llmc) {
-    check(header[1] == kLlmcVersion, path_, ": has llm.c's header in version ", header[1], "; only version ",
-          kLlmcVersion, " (uint16 tokens) can be read");
+    check(header[1] == llmc_version, path_, ": has llm.c's header in version ", header[1], "; only version ",
+          llmc_version, " (uint16 tokens) can be read");
     check(header[2] >= 0 && static_cast<size_t>(header[2]) == count, path_, ": its header promises ",
           header[2], " tokens, but ", count, " follow; the file is cut off or damaged");
   }

@@ -21,7 +21,6 @@ class TokenFile {
   TokenFile& operator=(TokenFile&& other) noexcept;
 
   std::span<const uint16_t> tokens() const { return tokens_; }
-  const std::string& path() const { return path_; }
 
  private:
   void map();

@@ -11,7 +11,7 @@ namespace {
 
 // White space is spelt out as Unicode's White_Space property; PCRE2's own \s differs from it in one
 // character. Repetitions are possessive (++) where nothing after them could need a character back.
-constexpr char kWordPattern[] =
+constexpr char pattern_text[] =
     R"('(?:[stmd]|re|ve|ll)|\x20?\p{L}++|\x20?\p{N}++|\x20?[^\p{L}\p{N}\p{Z}\x09-\x0d\x85]++)"
     R"(|[\p{Z}\x09-\x0d\x85]+(?![^\p{Z}\x09-\x0d\x85])|[\p{Z}\x09-\x0d\x85]++)";
 
@@ -26,7 +26,7 @@ const pcre2_code* word_pattern() {
   static const pcre2_code* const pattern = [] {
     int error = 0;
     PCRE2_SIZE offset = 0;
-    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kWordPattern), PCRE2_ZERO_TERMINATED,
+    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern_text), PCRE2_ZERO_TERMINATED,
                                      PCRE2_UTF | PCRE2_ANCHORED, &error, &offset, nullptr);
     check(code != nullptr, "tokenizer: PCRE2 does not take the word pattern at ", offset, ": ",
           pcre2_message(error), "; this needs a PCRE2 built with Unicode support");
