@@ -16,8 +16,8 @@
 #include "engine/gemm.h"
 #include "engine/threads.h"
 #include "model/transformer.h"
-#include "training/text.h"
 #include "training/optimizer.h"
+#include "training/text.h"
 
 namespace {
 

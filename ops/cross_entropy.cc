@@ -6,11 +6,6 @@
 namespace ld {
 namespace {
 
-#ifdef ENGINE_CPU
-#else
-constexpr int64_t output_rows_at_once = 2048;
-#endif
-
 // Per row the loss (not yet divided by the count), and the gradient of the logits unless it is null; it may
 // take the place of the logits.
 template <class T>

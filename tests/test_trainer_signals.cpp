@@ -84,6 +84,9 @@ TEST_CASE("trainer signals: a run told to stop leaves the estimate that is due t
   ChildRun child("child: is told to stop in its first step", data, data.folder("run"));
   CHECK(child.end() == 0);
   CHECK(history_of(data.folder("run")) == std::vector<std::string>{"step 1"});
+  // As if it had been killed after writing the estimate down, and before saving that it is made.
+  std::ofstream(metrics(data.folder("run")), std::ios::app) << "{\"step\":1,\"val_loss\":1.0}\n";
+  EventFile(data.folder("run")).write(1, {{"val/loss", 1}});
   train(config, data.folder("run"), RunStart::resume);
   expect_same_end(data.folder("run"), data.folder("whole"));
 }
