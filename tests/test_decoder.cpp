@@ -58,7 +58,7 @@ TEST_CASE("decoder: cached logits are those of the whole window, in every varian
   const OneThread one_thread;
   const NoiseKey noise{.seed = 4, .first_sample = 3};
   for (const ModelVariant& variant : decoded_variants())
-    for (int64_t prompt : {1, 4, 6, 9}) {
+    for (int64_t prompt : {1, 6, 9}) {
       INFO(variant.name, ", prompt of ", prompt);
       CHECK(worst_difference(lively_model(variant.config), prompt, Caching::off, noise) == 0);
       if (masks_probabilities(variant.config)) continue;
