@@ -13,10 +13,10 @@ void start_with_bias(T* y, const T* bias, int64_t rows, int64_t cols) {
                [=] KERNEL(int64_t r, auto row) { row.each([=](int64_t j) { y[r * cols + j] = bias[j]; }); });
 }
 
-template <class T>
-void bias_backward(Accumulator<T> db, const T* dy, int64_t rows, int64_t cols) {
-  reduce_columns<T>(db, rows, cols,
-                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
+template <class T, class Out>
+void bias_backward(Accumulator<Out> db, const T* dy, int64_t rows, int64_t cols) {
+  reduce_columns(db, rows, cols,
+                 [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(dy[r * cols + c]); });
 }
 
 }  // namespace
@@ -47,9 +47,10 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
       using T = decltype(t);
       const T* dy = g.dy<T>();
       if (g.needs(0)) gemm<T>(rows, in, out, {dy, out}, {saved_w.data<T>(), in}, g.dx<T>(0), in);
-      if (g.needs(1))
-        gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, g.dx<T>(1), in);
-      if (g.needs(2)) bias_backward(g.dx<T>(2), dy, rows, out);
+      g.with_dx<T>(1, [&](auto dw) {
+        gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, dw, in);
+      });
+      g.with_dx<T>(2, [&](auto db) { bias_backward(db, dy, rows, out); });
     });
   });
 }
