@@ -11,15 +11,16 @@
 #include "model/sites.h"
 #include "training/forecast.h"
 #include "training/interrupt.h"
+#include "training/profile.h"
 #include "training/safe_file.h"
 #include "training/trainer.h"
 
 namespace {
 
 struct Options {
-  std::string config, out, draw;
+  std::string config, out, draw, profile;
   std::vector<std::string> overrides;
-  bool resume = false, overwrite = false, dry_run = false, keys = false;
+  bool resume = false, overwrite = false, dry_run = false, keys = false, profiles = false;
 };
 
 // The tape of one sequence of the first step, as a table on the screen and a graph in a file.
@@ -42,6 +43,19 @@ void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Da
   graph.finish();
   graph.publish();
   fmt::print("drawn     {}; dot -Tsvg -O {} makes a picture of it\n", file, file);
+}
+
+// The run with every op timed; the table and the trace also when it is interrupted.
+int train_profiled(ld::Trainer& trainer, const std::string& file) {
+  const ld::Profile profile;
+  const ld::RunEnd end = trainer.run();
+  fmt::print("{}", profile.table());
+  if (!file.empty()) {
+    profile.write_trace(file);
+    fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
+               profile.traced_steps());
+  }
+  return end == ld::RunEnd::finished ? 0 : 130;
 }
 
 int train(const Options& options) {
@@ -79,6 +93,7 @@ int train(const Options& options) {
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
   ld::catch_interrupts();
+  if (options.profiles) return train_profiled(trainer, options.profile);
   return trainer.run() == ld::RunEnd::finished ? 0 : 130;
 }
 
@@ -109,9 +124,18 @@ int main(int argc, char** argv) {
                  "a graph for "
                  "Graphviz, and exit")
       ->type_name("FILE.dot");
+  auto* profile = app.add_option("--profile", options.profile,
+                                 "Time every op; at the end print time and bytes per op, and write the first "
+                                 "steps as a trace for ui.perfetto.dev")
+                      ->type_name("[FILE.json]")
+                      ->expected(0, 1)
+                      ->check([](const std::string& name) {
+                        return name.ends_with(".json") ? "" : name + " does not end in .json";
+                      });
   app.add_flag("--keys", options.keys, "List every key a config may have, and exit");
   try {
     app.parse(argc, argv);
+    options.profiles = profile->count() > 0;
     if (options.keys) {
       fmt::print("{}", ld::list_run_config_keys());
       return 0;

@@ -118,6 +118,7 @@ Losses Trainer::run_micro_batch(int64_t i) {
   const int64_t micro_batches = config_.gradient_accumulation_steps;
   const Batch batch = draw_batch(data_.train, config_.batch_size, config_.model_config.context_size,
                                  noise(i, sites::train_batches));
+  observed("batch");
   Tape tape;
   Losses losses = model_(batch.ids, batch.targets, Pass{.training = true, .noise = noise(i)});
   tape.backward(micro_batches == 1 ? losses.loss
@@ -133,6 +134,7 @@ void Trainer::stop_at_anomaly(const std::string& what) {
   int64_t i = 0;
   try {
     for (; i < config_.gradient_accumulation_steps; ++i) {
+      const ObserverPause pause;  // of a profile
       AnomalyMode watch;
       run_micro_batch(i);
     }
@@ -175,10 +177,13 @@ StepMetrics Trainer::step() {
           grouped(std::lround(done * static_cast<double>(config_.batch_size * model.context_size) / seconds)),
           duration_text(seconds / done * (static_cast<double>(micro_batches) - done))));
   }
+  observed("metrics");
   sum.gradient_norm = optimizer_.gradient_norm();
+  observed("gradient norm");
   if (!std::isfinite(sum.gradient_norm)) stop_at_anomaly("the gradient");
   sum.lr = learning_rate(config_, state_.step);
   optimizer_.step(sum.lr);
+  observed("adamw");
   ++state_.step;
   synchronize();
   sum.seconds = seconds_since(begin);
@@ -289,6 +294,7 @@ RunEnd Trainer::run() {
     show_step(step());
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
+    observed("metrics and checkpoints");
     if (interrupted()) return stopped();
   }
   console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
