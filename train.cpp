@@ -14,6 +14,7 @@
 #include "training/forecast.h"
 #include "training/generate.h"
 #include "training/interrupt.h"
+#include "training/profile.h"
 #include "training/safe_file.h"
 #include "training/text.h"
 #include "training/trainer.h"
@@ -21,11 +22,11 @@
 namespace {
 
 struct Options {
-  std::string config, out, draw;
+  std::string config, out, draw, profile;
   std::vector<std::string> overrides;
   std::optional<int64_t> steps;
   bool resume = false, overwrite = false, dry_run = false, forecast = false, device_info = false,
-       keys = false;
+       keys = false, profiles = false;
 };
 
 // The tape of one sequence of the first step, as a table on the screen and a graph in a file.
@@ -54,6 +55,19 @@ int describe_device() {
   ld::require_device();
   fmt::print("device        {}: {}\n{}", ld::device_name(), ld::device_description(), ld::device_details());
   return 0;
+}
+
+// The run with every op timed; the table and the trace also when it is interrupted.
+ld::RunEnd train_profiled(ld::Trainer& trainer, const std::string& file) {
+  const ld::Profile profile;
+  const ld::RunEnd end = trainer.run();
+  fmt::print("{}", profile.table());
+  if (!file.empty()) {
+    profile.write_trace(file);
+    fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
+               profile.traced_steps());
+  }
+  return end;
 }
 
 int train(const Options& options) {
@@ -102,7 +116,8 @@ int train(const Options& options) {
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
   ld::catch_interrupts();
-  if (trainer.run() == ld::RunEnd::interrupted) return 130;
+  const ld::RunEnd end = options.profiles ? train_profiled(trainer, options.profile) : trainer.run();
+  if (end == ld::RunEnd::interrupted) return 130;
   if (config.sample_tokens > 0) ld::print_sample_of_run(folder, config.sample_tokens);
   return 0;
 }
@@ -140,9 +155,18 @@ int main(int argc, char** argv) {
                  "a graph for "
                  "Graphviz, and exit")
       ->type_name("FILE.dot");
+  auto* profile = app.add_option("--profile", options.profile,
+                                 "Time every op; at the end print time and bytes per op, and write the first "
+                                 "steps as a trace for ui.perfetto.dev")
+                      ->type_name("[FILE.json]")
+                      ->expected(0, 1)
+                      ->check([](const std::string& name) {
+                        return name.ends_with(".json") ? "" : name + " does not end in .json";
+                      });
   app.add_flag("--keys", options.keys, "List every key a config may have, and exit");
   try {
     app.parse(argc, argv);
+    options.profiles = profile->count() > 0;
     if (options.keys) {
       fmt::print("{}", ld::list_run_config_keys());
       return 0;

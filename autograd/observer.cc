@@ -14,4 +14,11 @@ TapeObserver::TapeObserver() {
 TapeObserver::~TapeObserver() { current_observer = nullptr; }
 TapeObserver* TapeObserver::current() { return current_observer; }
 
+void observed(const char* name) {
+  if (current_observer) current_observer->after_other_work(name);
+}
+
+ObserverPause::ObserverPause() : paused_(current_observer) { current_observer = nullptr; }
+ObserverPause::~ObserverPause() { current_observer = paused_; }
+
 }  // namespace ld

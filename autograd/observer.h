@@ -1,5 +1,6 @@
-// Who wants to watch the tape at work: the base of TapeTrace (autograd/trace.h) and AnomalyMode
-// (autograd/anomaly.h). With nobody watching, an op and a backward step each pay one test of a null pointer.
+// Who wants to watch the tape at work: the base of TapeTrace (autograd/trace.h), AnomalyMode
+// (autograd/anomaly.h) and Profile (training/profile.h). With nobody watching, an op and a backward step each
+// pay one test of a null pointer.
 #pragma once
 
 #include <vector>
@@ -31,7 +32,25 @@ class TapeObserver {
   /// The node and what its closure had saved are gone too. Not called when the tape is kept.
   virtual void after_drop() {}
 
+  /// Work that is no op has been done since the last call of any kind: see observed().
+  virtual void after_other_work(const char* /*name*/) {}
+
   static TapeObserver* current();
+};
+
+/// Called by whoever has done work that is no op, such as the optimizer: gives it a name for an observer.
+void observed(const char* name);
+
+/// While one lives, this thread's observer sees nothing, and another one may watch.
+class ObserverPause {
+ public:
+  ObserverPause();
+  ~ObserverPause();
+  ObserverPause(const ObserverPause&) = delete;
+  ObserverPause& operator=(const ObserverPause&) = delete;
+
+ private:
+  TapeObserver* paused_;
 };
 
 }  // namespace ld

@@ -45,8 +45,28 @@ class Gradients {
   Accumulator<T> dx_zeroed(size_t i) const {
     return inputs_[i] ? inputs_[i]->zeroed<T>() : Accumulator<T>{};
   }
+  /// For inputs that may be weights, whose gradient is kept in acc_t<T> when T is bfloat16: calls
+  /// f(Accumulator<T>) or f(Accumulator<float>), or nothing if the gradient is not needed.
+  template <class T, class F>
+  void with_dx(size_t i, F f) const {
+    if (is_wide<T>(i))
+      f(dx<acc_t<T>>(i));
+    else if (needs(i))
+      f(dx<T>(i));
+  }
+  template <class T, class F>
+  void with_dx_zeroed(size_t i, F f) const {
+    if (is_wide<T>(i))
+      f(dx_zeroed<acc_t<T>>(i));
+    else if (needs(i))
+      f(dx_zeroed<T>(i));
+  }
 
  private:
+  template <class T>
+  bool is_wide(size_t i) const {
+    return needs(i) && dtype_of<T>() == DType::bfloat16 && inputs_[i]->dtype == DType::float32;
+  }
   std::span<const std::shared_ptr<GradientSlot>> inputs_, outputs_;
 };
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <type_traits>
 
 #include "engine/accumulator.h"
 #include "engine/tensor.h"
@@ -23,10 +22,11 @@ struct GradientSlot {
   /// Memory to add this gradient's contributions into, each element exactly once; allocated here if new.
   template <class T>
   Accumulator<T> accumulator() {
+    check(dtype == dtype_of<T>(), "backward: the gradient of ", name, " is kept in ", dtype,
+          ", and an op that cannot add ", dtype_of<T>(), " to it uses it; give that op convert(…) of a ",
+          dtype, " leaf");
     const bool first = !gradient;
     if (first) allocate();
-    if constexpr (std::is_same_v<T, bfloat16>)
-      if (dtype == DType::float32) return {nullptr, first, gradient.data<float>()};
     return {gradient.template data<T>(), first};
   }
   /// The same memory with zeros already there, for kernels that touch only some of the elements.

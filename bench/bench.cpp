@@ -1,18 +1,22 @@
 // make bench: how fast one training step is (forward, backward, AdamW) on synthetic tokens, where its time
 // goes, and, given a Python that has torch, the same model in PyTorch in turn with ours:
-//   make bench BENCH="--variant embed --batch-size 10 --python python3"
+//   make bench                                         the published models, one after the other
+//   make bench BENCH="--model small --dtype bfloat16 --variant embed --python python3 --json small.json"
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "autograd/trace.h"
+#include "bench/machine.h"
 #include "engine/gemm.h"
 #include "engine/threads.h"
 #include "model/transformer.h"
@@ -26,11 +30,44 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  std::string variant = "embed", dtype = "float32", python, out;
-  int64_t batch_size = 4, n_layer = 26, context_size = 200, alphabet_size = 50257;
-  int64_t n_embed = 0, n_head = 0;  // 0: the published width and heads of the variant
+  std::string variant = "all", model = "published", dtype = "float32", python, json_file;
+  int64_t batch_size = 0;  // 0: the model's
   int steps = 10, rounds = 3;
+  bool compile = false;
 };
+
+/// One of the models that are timed: its sizes but for the variant.
+struct Sizes {
+  int64_t batch_size, context_size, n_layer, n_embed, n_head, alphabet_size;
+};
+
+Sizes sizes_of(const Options& o) {
+  Sizes s = o.model == "small"  ? Sizes{16, 64, 4, 64, 4, 256}
+            : o.model == "gpt2" ? Sizes{4, 64, 12, 768, 12, 50257}
+                                : Sizes{4, 200, 26, 144, 9, 50257};
+  if (o.model == "published" && o.variant == "baseline") s.n_embed = 156, s.n_head = 12;  // as many weights
+  if (o.batch_size > 0) s.batch_size = o.batch_size;
+  return s;
+}
+
+ModelConfig model_config(const Options& o) {
+  const Sizes s = sizes_of(o);
+  ModelConfig config;
+  config.alphabet_size = s.alphabet_size;
+  config.context_size = s.context_size;
+  config.n_embed = s.n_embed;
+  config.n_head = s.n_head;
+  config.n_layer = s.n_layer;
+  if (o.variant == "baseline") return config;
+  const bool embed = o.variant == "embed";
+  LearnedDropoutConfig& dropout = config.learned_dropout_config.emplace();
+  dropout.dropout_input_type = embed ? DropoutInput::embed : DropoutInput::hidden_state;
+  dropout.mask_rounding_type = MaskRounding::noise_and_linear;
+  dropout.n_head = config.n_head;
+  dropout.use_detached_input = embed;
+  config.use_dropout_l1_norm_penalty = true;
+  return config;
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -45,24 +82,19 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-ModelConfig model_config(const Options& o) {
-  const bool baseline = o.variant == "baseline";
-  ModelConfig config;
-  config.alphabet_size = o.alphabet_size;
-  config.context_size = o.context_size;
-  config.n_embed = o.n_embed ? o.n_embed : baseline ? 156 : 144;
-  config.n_head = o.n_head ? o.n_head : baseline ? 12 : 9;
-  config.n_layer = o.n_layer;
-  if (baseline) return config;
-  const bool embed = o.variant == "embed";
-  LearnedDropoutConfig& dropout = config.learned_dropout_config.emplace();
-  dropout.dropout_input_type = embed ? DropoutInput::embed : DropoutInput::hidden_state;
-  dropout.mask_rounding_type = MaskRounding::noise_and_linear;
-  dropout.n_head = config.n_head;
-  dropout.use_detached_input = embed;
-  config.use_dropout_l1_norm_penalty = true;
-  return config;
+/// Operations in matrix products for one token, forward and backward: 2 for each weight and 4 back, and of
+/// attention, where a query sees half of the keys on average, a product with keys and one with values.
+double flop_per_token(const Options& o) {
+  const Sizes s = sizes_of(o);
+  const auto C = static_cast<double>(s.n_embed), L = static_cast<double>(s.n_layer),
+             V = static_cast<double>(s.alphabet_size), T = static_cast<double>(s.context_size);
+  const bool masks = o.variant != "baseline";
+  return 6 * (L * (12 + (masks ? 3 : 0)) * C * C + V * C) + 6 * L * (masks ? 2 : 1) * T * C;
 }
+
+/// Seconds that this process has spent computing, all threads together: on a machine that others use too,
+/// what a step costs is seen better here than on the clock.
+double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// The step that is timed.
 class Training {
@@ -70,7 +102,7 @@ class Training {
   explicit Training(const Options& o)
       : model_(model_config(o), o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32, 1337),
         optimizer_(model_.parameters(), {}),
-        options_(o) {}
+        sizes_(sizes_of(o)) {}
 
   double step() {
     return seconds_of([&] {
@@ -101,12 +133,13 @@ class Training {
  private:
   void forward_and_backward() {
     const NoiseKey key{.seed = 1337, .step = step_};
+    const auto V = static_cast<uint32_t>(sizes_.alphabet_size);
     std::vector<int32_t> ids, targets;
-    for (int64_t i = 0; i < options_.batch_size * options_.context_size; ++i) {
-      ids.push_back(static_cast<int32_t>(key.bits(0, i) % static_cast<uint32_t>(options_.alphabet_size)));
-      targets.push_back(static_cast<int32_t>(key.bits(1, i) % static_cast<uint32_t>(options_.alphabet_size)));
+    for (int64_t i = 0; i < sizes_.batch_size * sizes_.context_size; ++i) {
+      ids.push_back(static_cast<int32_t>(key.bits(0, i) % V));
+      targets.push_back(static_cast<int32_t>(key.bits(1, i) % V));
     }
-    const Shape shape{options_.batch_size, options_.context_size};
+    const Shape shape{sizes_.batch_size, sizes_.context_size};
     Tape tape;
     tape.backward(
         model_(Tensor::from(ids, shape), Tensor::from(targets, shape), {.training = true, .noise = key})
@@ -115,101 +148,157 @@ class Training {
 
   Transformer model_;
   AdamW optimizer_;
-  Options options_;
+  Sizes sizes_;
   uint32_t step_ = 0;
 };
 
 /// GFLOP/s of the largest matrix product of the model, the logits of 400 rows: what the library can do here.
-double matrix_ceiling(const Options& o) {
-  const int64_t m = 400, n = o.alphabet_size, k = model_config(o).n_embed;
-  Tensor a = Tensor::zeros({m, k}, DType::float32), b = Tensor::zeros({n, k}, DType::float32),
-         c({m, n}, DType::float32);
+template <class T>
+double matrix_ceiling(const Sizes& s) {
+  const int64_t m = 400, n = s.alphabet_size, k = s.n_embed;
+  Tensor a = Tensor::zeros({m, k}, dtype_of<T>()), b = Tensor::zeros({n, k}, dtype_of<T>()),
+         c({m, n}, dtype_of<T>());
   std::vector<double> seconds;
-  for (int i = 0; i < 8; ++i)
+  for (int i = 0; i < 10; ++i)
     seconds.push_back(seconds_of([&] {
-      gemm<float>(m, n, k, {a.data<float>(), k}, {b.data<float>(), k, Transpose::yes},
-                  {c.data<float>(), true}, n);
+      gemm<T>(m, n, k, {a.data<T>(), k}, {b.data<T>(), k, Transpose::yes}, Accumulator<T>{c.data<T>(), true},
+              n);
     }));
   return 2e-9 * static_cast<double>(m * n * k) / median(seconds);
 }
 
 /// The PyTorch step of the same model, in a process of its own; its last line of output is JSON.
 json pytorch(const Options& o) {
-  const ModelConfig config = model_config(o);
+  const Sizes s = sizes_of(o);
   const std::string command = fmt::format(
       "{} bench/pytorch_train.py --variant {} --n-embed {} --n-head {} --n-layer {} --context-size {} "
-      "--alphabet-size {} --batch-size {} --steps {} --device {} 2>/dev/null",
-      o.python, o.variant, config.n_embed, config.n_head, config.n_layer, o.context_size, o.alphabet_size,
-      o.batch_size, o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda");
-  FILE* pipe = popen(command.c_str(), "r");
-  check(pipe != nullptr, "bench: cannot run ", o.python);
-  std::string line, last;
-  for (int c; (c = std::fgetc(pipe)) != EOF;)
-    if (c == '\n')
-      last = std::exchange(line, "");
-    else
-      line += static_cast<char>(c);
-  check(pclose(pipe) == 0, "bench: this did not succeed: ", command, "; does that Python have torch?");
-  return json::parse(last);
+      "--alphabet-size {} --batch-size {} --steps {} --device {} --dtype {}{} 2>/dev/null",
+      o.python, o.variant, s.n_embed, s.n_head, s.n_layer, s.context_size, s.alphabet_size, s.batch_size,
+      o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda", o.dtype, o.compile ? " --compile" : "");
+  int status = 0;
+  const std::string output = output_of(command, status);
+  check(status == 0, "bench: this did not succeed: ", command, "; does that Python have torch?");
+  return json::parse(output.substr(output.rfind('\n') + 1));
 }
 
-void run(const Options& o) {
-  require_device();
-  const auto tokens = static_cast<double>(o.batch_size * o.context_size);
-  Training training(o);
-  fmt::print("{}  {} parameters  batch {} x {}  {}: {}\n", o.variant, grouped(training.parameters()),
-             o.batch_size, o.context_size, device_name(), device_description());
-  for (int i = 0; i < 2; ++i) training.step();
-
-  std::vector<double> ours, theirs;
-  json torch;
-  for (int round = 0; round < o.rounds; ++round) {
-    std::vector<double> seconds;
-    for (int i = 0; i < o.steps; ++i) seconds.push_back(training.step());
-    ours.push_back(median(seconds));
-    fmt::print("round {}  ours     {:8.1f} ms a step  {:>7} tokens/s\n", round + 1, 1e3 * ours.back(),
-               grouped(std::lround(tokens / ours.back())));
-    std::fflush(stdout);
-    if (o.python.empty()) continue;
-    torch = pytorch(o);
-    theirs.push_back(torch.at("median_s"));
-    fmt::print("round {}  PyTorch  {:8.1f} ms a step  {:>7} tokens/s   ratio {:.2f}\n", round + 1,
-               1e3 * theirs.back(), grouped(std::lround(tokens / theirs.back())),
-               theirs.back() / ours.back());
-    std::fflush(stdout);
-  }
-  const double step = median(ours), ceiling = matrix_ceiling(o);
+int64_t peak_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  fmt::print(
-      "median   {:.1f} ms a step, {} tokens/s, peak memory {}; matrix products alone reach {:.0f} GFLOP/s "
-      "here\n",
-      1e3 * step, grouped(std::lround(tokens / step)), bytes_text(usage.ru_maxrss * 1024), ceiling);
+  return usage.ru_maxrss * 1024;
+}
 
-  const auto by_op = training.by_op();
+void print_by_op(const std::map<std::string, double>& by_op) {
   std::vector<std::pair<double, std::string>> sorted;
   double total = 0;
   for (const auto& [name, ms] : by_op) sorted.emplace_back(ms, name), total += ms;
   std::sort(sorted.rbegin(), sorted.rend());
   for (const auto& [ms, name] : sorted)
     fmt::print("  {:<18}{:8.1f} ms  {:5.1f} %\n", name, ms, 100 * ms / total);
+}
 
-  if (o.out.empty()) return;
-  json result = {{"variant", o.variant},
-                 {"parameters", training.parameters()},
-                 {"device", device_description()},
-                 {"batch_size", o.batch_size},
-                 {"context_size", o.context_size},
-                 {"median_s", step},
-                 {"rounds_s", ours},
-                 {"tokens_per_s", tokens / step},
-                 {"peak_bytes", usage.ru_maxrss * 1024},
-                 {"ceiling_gflops", ceiling},
+json run(const Options& o) {
+  require_device();
+  const Sizes s = sizes_of(o);
+  const auto tokens = static_cast<double>(s.batch_size * s.context_size);
+  Training training(o);
+  fmt::print("{} {} {}  {} parameters  batch {} x {}  {}: {}\n", o.model, o.variant, o.dtype,
+             grouped(training.parameters()), s.batch_size, s.context_size, device_name(),
+             device_description());
+  for (int i = 0; i < 2; ++i) training.step();
+
+  std::vector<double> ours, ours_cpu, theirs, theirs_cpu;
+  json torch;
+  auto print_round = [&](int round, const char* who, double seconds, double cpu) {
+    fmt::print("round {}  {:<8} {:8.1f} ms a step  {:>7} tokens/s  {:8.1f} ms of all processors\n", round + 1,
+               who, 1e3 * seconds, grouped(std::lround(tokens / seconds)), 1e3 * cpu);
+    std::fflush(stdout);
+  };
+  for (int round = 0; round < o.rounds; ++round) {
+    std::vector<double> seconds;
+    const double cpu_before = cpu_seconds();
+    for (int i = 0; i < o.steps; ++i) seconds.push_back(training.step());
+    ours.push_back(median(seconds));
+    ours_cpu.push_back((cpu_seconds() - cpu_before) / o.steps);
+    print_round(round, "ours", ours.back(), ours_cpu.back());
+    if (o.python.empty()) continue;
+    torch = pytorch(o);
+    theirs.push_back(torch.at("median_s"));
+    theirs_cpu.push_back(torch.at("own_cpu_s_per_step"));
+    print_round(round, "PyTorch", theirs.back(), theirs_cpu.back());
+  }
+  const int64_t peak = peak_bytes();  // before the ceiling takes memory of its own
+  const double step = median(ours),
+               ceiling = o.dtype == "bfloat16" ? matrix_ceiling<bfloat16>(s) : matrix_ceiling<float>(s);
+  const double share = tokens / step * flop_per_token(o) * 1e-9 / ceiling;
+  fmt::print(
+      "median   {:.1f} ms a step, {} tokens/s, peak memory {}; {:.0f} % of what matrix products alone reach "
+      "here "
+      "({:.0f} GFLOP/s, {:.1f} MFLOP a token)\n",
+      1e3 * step, grouped(std::lround(tokens / step)), bytes_text(peak), 100 * share, ceiling,
+      1e-6 * flop_per_token(o));
+  if (!theirs.empty())
+    fmt::print("         {:.2f} times as fast as PyTorch {}{}, with {:.2f} of its processor time\n",
+               median(theirs) / step, torch.value("torch", ""), o.compile ? ", compiled" : "",
+               median(ours_cpu) / median(theirs_cpu));
+  const auto by_op = training.by_op();
+  print_by_op(by_op);
+
+  json result = {{"model", o.model},           {"variant", o.variant},
+                 {"dtype", o.dtype},           {"parameters", training.parameters()},
+                 {"batch_size", s.batch_size}, {"context_size", s.context_size},
+                 {"median_s", step},           {"rounds_s", ours},
+                 {"rounds_cpu_s", ours_cpu},   {"tokens_per_s", tokens / step},
+                 {"peak_bytes", peak},         {"mflop_per_token", 1e-6 * flop_per_token(o)},
+                 {"ceiling_gflops", ceiling},  {"share_of_ceiling", share},
                  {"ms_by_op", by_op}};
-  if (!theirs.empty()) result["pytorch"] = {{"rounds_s", theirs}, {"last", torch}};
-  std::ofstream file(o.out);
-  file << result.dump(2) << '\n';
-  check(file.good(), o.out, ": cannot write this file");
+  if (!theirs.empty())
+    result["pytorch"] = {
+        {"compiled", o.compile}, {"rounds_s", theirs}, {"rounds_cpu_s", theirs_cpu}, {"last", torch}};
+  return result;
+}
+
+/// run(o) in a process of its own, so that one variant's peak of memory is not the next one's.
+json run_apart(const Options& o) {
+  int ends[2];
+  check(pipe(ends) == 0, "bench: no pipe");
+  std::fflush(stdout);
+  const pid_t child = fork();
+  check(child >= 0, "bench: no process");
+  if (child == 0) {
+    int status = 1;
+    try {
+      const std::string text = run(o).dump();
+      status = write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1;
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "{}\n", error.what());
+    }
+    std::fflush(stdout);
+    _exit(status);
+  }
+  close(ends[1]);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  check(status == 0, "bench: ", o.variant, " was not measured");
+  return json::parse(text);
+}
+
+void run_all(const Options& o) {
+  json results = json::array();
+  for (const char* variant : {"hidden_state", "embed", "baseline"}) {
+    if (o.variant != "all" && o.variant != variant) continue;
+    Options one = o;
+    one.variant = variant;
+    results.push_back(run_apart(one));
+  }
+  if (o.json_file.empty()) return;
+  std::ofstream file(o.json_file);
+  file << json{{"machine", machine()}, {"results", results}}.dump(2) << '\n';
+  check(file.good(), o.json_file, ": cannot write this file");
 }
 
 }  // namespace
@@ -219,34 +308,32 @@ int main(int argc, char** argv) {
   Options o;
   CLI::App app("Times a training step on synthetic tokens.", "bench");
   app.get_formatter()->column_width(28);
-  app.add_option("--variant", o.variant, "")
-      ->check(CLI::IsMember({"baseline", "hidden_state", "embed"}))
+  app.add_option("--variant", o.variant, "LearnedDropout's mask input, or no LearnedDropout")
+      ->check(CLI::IsMember({"all", "hidden_state", "embed", "baseline"}))
       ->capture_default_str();
-  app.add_option("--dtype", o.dtype, "Of weights and arithmetic")
+  app.add_option(
+         "--model", o.model,
+         "published: L 26, C 144 (baseline 156), T 200, V 50257; small: L 4, C 64, T 64, V 256, batch "
+         "16; gpt2: L 12, C 768, T 64, V 50257")
+      ->check(CLI::IsMember({"published", "small", "gpt2"}))
+      ->capture_default_str();
+  app.add_option("--dtype", o.dtype, "Of weights and arithmetic; PyTorch's is autocast")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
-  app.add_option("--batch-size", o.batch_size, "Sequences a step")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--n-embed", o.n_embed, "Width [published: 144, baseline 156]");
-  app.add_option("--n-head", o.n_head, "Heads [published: 9, baseline 12]");
-  app.add_option("--n-layer", o.n_layer, "Blocks")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--context-size", o.context_size, "Tokens a sequence")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--alphabet-size", o.alphabet_size, "Vocabulary")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  app.add_option("--batch-size", o.batch_size, "Sequences a step [4, of the small model 16]")
+      ->check(CLI::PositiveNumber);
   app.add_option("--steps", o.steps, "Timed steps a round; the median counts")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--rounds", o.rounds, "Rounds")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--python", o.python,
-                 "A Python with torch: times the same model in PyTorch after every round");
-  app.add_option("--out", o.out, "Also write the result as JSON")->type_name("FILE");
+  auto* python = app.add_option("--python", o.python,
+                                "A Python with torch: times the same model in PyTorch after every round");
+  app.add_flag("--compile", o.compile, "PyTorch's model goes through torch.compile")->needs(python);
+  app.add_option("--json", o.json_file, "Also write the results, with processor, versions and commit")
+      ->type_name("FILE");
   try {
     app.parse(argc, argv);
-    run(o);
+    run_all(o);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {

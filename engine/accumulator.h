@@ -20,25 +20,4 @@ struct Accumulator {
   Accumulator from(int64_t offset) const { return {data + offset, empty}; }
 };
 
-/// What bfloat16 kernels add into may be kept in float32 instead: gradients of weights are, for in 8 bits a
-/// sum over micro-batches stops growing when it is 256 times as large as what is added. Then `wide` is the
-/// memory and `data` is null.
-template <>
-struct Accumulator<bfloat16> {
-  bfloat16* data = nullptr;
-  bool empty = false;
-  float* wide = nullptr;
-
-  HOST_AND_KERNEL explicit operator bool() const { return data != nullptr || wide != nullptr; }
-  HOST_AND_KERNEL void add(int64_t i, float value) const {
-    if (wide)
-      wide[i] = empty ? value : wide[i] + value;
-    else
-      data[i] = bfloat16(empty ? value : static_cast<float>(data[i]) + value);
-  }
-  Accumulator from(int64_t offset) const {
-    return wide ? Accumulator{nullptr, empty, wide + offset} : Accumulator{data + offset, empty};
-  }
-};
-
 }  // namespace ld

@@ -127,9 +127,6 @@ template <class T, class Out>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c, int64_t ldc,
           int64_t batch, int64_t stride_c) {
   if (m == 0 || n == 0 || batch == 0) return;
-  if constexpr (std::is_same_v<Out, bfloat16>)
-    if (c.wide)
-      return gemm<T, float>(m, n, k, a, b, Accumulator<float>{c.wide, c.empty}, ldc, batch, stride_c);
   if (k == 0) return gemm_of_nothing(m, n, c, ldc, batch, stride_c);
 #if defined(ENGINE_CUDA)
   gemm_cublas(m, n, k, a, b, c, ldc, batch, stride_c);

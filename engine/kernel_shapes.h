@@ -9,7 +9,8 @@
 //
 // for_each         body(i) for every i < n, in any order
 // for_each_row     body(r, row) once per row by a team (a SIMD loop, a warp, a block); row.sum(f), row.max(f)
-//                  give every member the same result, row.each(f) visits the columns, row.once(f) runs f once
+//                  give every member the same result, row.each(f) visits the columns, row.once(f) runs f once,
+//                  row.uniforms(key, sample, first) gives each column its random number, faster than key does
 // reduce_columns   out.add(c, sum over r < rows of body(r, c)), for every column c
 // reduce_sum       out[0] = scale * sum over i < n of body(i)
 // scatter_add_rows table[index[r]][c] += x[r][c], indices may repeat
@@ -19,6 +20,7 @@
 #pragma once
 
 #include "engine/accumulator.h"
+#include "engine/random.h"
 #include "engine/tensor.h"
 
 #ifdef ENGINE_CPU

@@ -25,9 +25,31 @@ void for_each(int64_t n, Body body) {
   }
 }
 
+/// Numbers `first` to `first + n` of a sample, as key.uniform gives them. Every block of the generator holds
+/// four of them and is made once here, instead of four times by four calls. The memory is this thread's, and
+/// the next call's too.
+inline const float* uniform_line(const NoiseKey& key, int64_t sample, int64_t first, int64_t n) {
+  static thread_local std::vector<float> memory;
+  const int64_t begin = first / 4, blocks = (first + n + 3) / 4 - begin;
+  memory.resize(static_cast<size_t>(4 * blocks));
+  float* line = memory.data();
+#pragma omp simd
+  for (int64_t k = 0; k < blocks; ++k) {
+    const Philox4 block = key.block(sample, begin + k);
+    UNROLL for (int w = 0; w < 4; ++w) line[4 * k + w] = NoiseKey::unit(block.word[w]);
+  }
+  return line + first % 4;
+}
+
 /// A whole row worked on by one thread.
 struct CpuRow {
   int64_t cols;
+
+  /// u(j) is number first + j of the sample. One at a time in a row.
+  auto uniforms(const NoiseKey& key, int64_t sample, int64_t first) const {
+    const float* line = uniform_line(key, sample, first, cols);
+    return [line](int64_t j) { return line[j]; };
+  }
 
   template <class F>
   auto sum(F f) const {
@@ -92,8 +114,8 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 /// table (V, cols) += rows of x (rows, cols) at index (rows); the table's memory must hold values already.
 /// The rows of one index are summed first, in their order, and added to the table once: in bfloat16 a
 /// frequent index would otherwise stop growing after 256 equal contributions.
-template <class T>
-void scatter_add_rows(Accumulator<T> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
+template <class T, class Out>
+void scatter_add_rows(Accumulator<Out> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
   std::vector<int64_t> order(static_cast<size_t>(rows));
   std::iota(order.begin(), order.end(), int64_t{0});
   std::stable_sort(order.begin(), order.end(), [=](int64_t a, int64_t b) { return index[a] < index[b]; });

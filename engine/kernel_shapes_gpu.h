@@ -64,6 +64,9 @@ struct WarpRow {
     for (int64_t j = lane(); j < cols; j += 32) best = larger(best, f(j));
     return warp_max(best);
   }
+  __device__ auto uniforms(const NoiseKey& key, int64_t sample, int64_t first) const {
+    return [key, sample, first](int64_t j) { return key.uniform(sample, first + j); };
+  }
   template <class F>
   __device__ void each(F f) const {
     for (int64_t j = lane(); j < cols; j += 32) f(j);
@@ -132,8 +135,8 @@ void reduce_columns(Accumulator<T> out, int64_t rows, int64_t cols, Body body) {
 /// table (V, cols) += rows of x (rows, cols) at index (rows). No atomics: the warp of the first row with a
 /// given index sums all rows of that index, in order, and adds the sum to the table once (in bfloat16 a
 /// frequent index would otherwise stop growing). The search reads rows² / 2 indices, all from cache.
-template <class T>
-void scatter_add_rows(Accumulator<T> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
+template <class T, class Out>
+void scatter_add_rows(Accumulator<Out> table, const int32_t* index, const T* x, int64_t rows, int64_t cols) {
   constexpr int64_t held = 8;  // columns summed by one thread: the indices are read once for 256 columns
   for_each_row(rows, rows, [=] KERNEL(int64_t r, auto row) {
     int32_t mine = index[r];

@@ -42,19 +42,21 @@ struct NoiseKey {
 
   NoiseKey at(uint32_t other_site) const { return {seed, step, first_sample, other_site}; }
 
+  /// The random bits of elements 4·number to 4·number + 3.
+  HOST_AND_KERNEL Philox4 block(int64_t sample, int64_t number) const {
+    return philox({{static_cast<uint32_t>(number), site, first_sample + static_cast<uint32_t>(sample), step}},
+                  static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  }
   /// 32 random bits.
   HOST_AND_KERNEL uint32_t bits(int64_t sample, int64_t element) const {
     auto e = static_cast<uint64_t>(element);
-    Philox4 block =
-        philox({{static_cast<uint32_t>(e >> 2), site, first_sample + static_cast<uint32_t>(sample), step}},
-               static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    Philox4 block = this->block(sample, element >> 2);
     uint32_t low = e & 1 ? block.word[1] : block.word[0], high = e & 1 ? block.word[3] : block.word[2];
     return e & 2 ? high : low;
   }
   /// Uniform on [0, 1), a multiple of 2⁻²⁴ and therefore exact in float32: every dtype sees the same number.
-  HOST_AND_KERNEL float uniform(int64_t sample, int64_t element) const {
-    return static_cast<float>(bits(sample, element) >> 8) * 0x1p-24f;
-  }
+  HOST_AND_KERNEL float uniform(int64_t sample, int64_t element) const { return unit(bits(sample, element)); }
+  HOST_AND_KERNEL static float unit(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 };
 
 }  // namespace ld

@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "engine/accumulator.h"
+#include "engine/kernel_shapes.h"
 #include "engine/math.h"
-#include "engine/tensor.h"
 #include "ops/attention_kernel.h"
 
 namespace ld {
@@ -46,15 +46,17 @@ int64_t padded(int64_t n) {
   return (n + lanes<T> - 1) / lanes<T> * lanes<T>;
 }
 
-/// eˣ for x ≤ 0, or NaN: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2, eʳ a polynomial. At most 2 ulp from
-/// the exact value; below −87, where it would no longer be a normal number, 0. Inline and without the special
-/// cases of a library's function, which cost as much as the products around it.
+/// eˣ for x ≤ 0, or NaN: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2, eʳ the polynomial of Moshier's Cephes
+/// library. At most 2 ulp from the exact value; below −87, where it would no longer be a normal number, 0.
+/// Inline and without the special cases of a library's function, which cost as much as the products around
+/// it.
 inline vector_t<float> exp_of_nonpositive(vector_t<float> x) {
   typedef int32_t Bits __attribute__((vector_size(64)));
   const float shift = 0x1.8p23f;  // adding it rounds to an integer, and leaves that in the lowest bits
   const vector_t<float> shifted = x * 1.44269504f + shift, n = shifted - shift;
   const vector_t<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  vector_t<float> e = r * 1.3981999507e-3f + 8.3334519073e-3f;
+  vector_t<float> e = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  e = e * r + 8.3334519073e-3f;
   e = e * r + 4.1665795894e-2f;
   e = e * r + 1.6666665459e-1f;
   e = e * r + 5.0000001201e-1f;
@@ -134,7 +136,7 @@ template <class T>
 struct Scratch {
   int64_t Tp, Dp;
   T *k, *v, *dk, *dv;          // (Tp, Dp): of the head at hand
-  T *p, *ds;                   // (Tp, lanes): of the block at hand, like everything below
+  T *p, *ds, *kept;            // (Tp, lanes): of the block at hand, like everything below
   T *q, *dy, *out;             // (lanes, Dp); q times 1/√D
   T *q_columns, *dy_columns;   // (Dp, lanes)
   T *largest, *total, *delta;  // (lanes)
@@ -142,12 +144,12 @@ struct Scratch {
   Scratch(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
     auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
     for (T** m : {&k, &v, &dk, &dv}) *m = take(Tp * Dp);
-    for (T** m : {&p, &ds}) *m = take(Tp * lanes<T>);
+    for (T** m : {&p, &ds, &kept}) *m = take(Tp * lanes<T>);
     for (T** m : {&q, &dy, &out, &q_columns, &dy_columns}) *m = take(Dp * lanes<T>);
     for (T** m : {&largest, &total, &delta}) *m = take(lanes<T>);
   }
   static int64_t size(const AttentionSizes& s) {
-    return padded<T>(s.T) * (4 * padded<T>(s.D) + 2 * lanes<T>)+(5 * padded<T>(s.D) + 3) * lanes<T>;
+    return padded<T>(s.T) * (4 * padded<T>(s.D) + 3 * lanes<T>)+(5 * padded<T>(s.D) + 3) * lanes<T>;
   }
 };
 
@@ -217,12 +219,15 @@ void exponentials(Scratch<T>& m, int64_t first) {
   vector_at(m.total) = total;
 }
 
-/// weights[j][r] times what dropout makes of them.
+/// m.kept[j][r] = what dropout multiplies the weight of key j for query first + r by. A query's numbers are
+/// consecutive (see uniform_line), so they are drawn row by row and stored across.
 template <class T>
-void drop(T* weights, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
-  for (int64_t j = 0; j < first + lanes<T>; ++j) {
-#pragma omp simd
-    for (int64_t r = 0; r < lanes<T>; ++r) weights[j * lanes<T> + r] *= s.keep<T>(b, h, first + r, j);
+void draw_kept(Scratch<T>& m, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
+  const auto rate = static_cast<float>(s.dropout_rate);
+  const T factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
+  for (int64_t r = 0; r < lanes<T>; ++r) {
+    const float* u = uniform_line(s.key, b, (h * s.T + first + r) * s.T, first + lanes<T>);
+    for (int64_t j = 0; j < first + lanes<T>; ++j) m.kept[j * lanes<T> + r] = u[j] >= rate ? factor : T(0);
   }
 }
 
@@ -233,7 +238,11 @@ void head_forward(S* y, T* log_sum, Scratch<T>& m, const Head<S>& head) {
   for (int64_t first = 0; first < s.T; first += lanes<T>) {
     head.scores(m, first);
     exponentials(m, first);
-    if (s.dropout_rate > 0) drop(m.p, s, head.b, head.h, first);
+    if (s.dropout_rate > 0) {
+      draw_kept(m, s, head.b, head.h, first);
+      for (int64_t j = 0; j < first + lanes<T>; ++j)
+        vector_at(m.p + j * lanes<T>) *= vector_at(m.kept + j * lanes<T>);
+    }
     sum_over_keys(m.out, m.p, m.v, first, m.Dp);
     for (int64_t r = 0; r < std::min(lanes<T>, s.T - first); ++r) {
       const T inverse = T(1) / m.total[r];
@@ -248,18 +257,18 @@ void head_forward(S* y, T* log_sum, Scratch<T>& m, const Head<S>& head) {
 /// m.p from scores to P̃, m.ds from dy · v to dS. Hidden pairs hold anything.
 template <class T>
 void score_gradients(Scratch<T>& m, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
+  const bool drops = s.dropout_rate > 0;
+  if (drops) draw_kept(m, s, b, h, first);
+  const vector_t<T> log_sum = vector_at(m.total), delta = vector_at(m.delta);
   for (int64_t j = 0; j < first + lanes<T>; ++j) {
-    T *p = m.p + j * lanes<T>, *ds = m.ds + j * lanes<T>;
-    vector_at(p) = exp_of_nonpositive(vector_at(p) - vector_at(m.total));
-    if (s.dropout_rate == 0) {
-      vector_at(ds) = vector_at(p) * (vector_at(ds) - vector_at(m.delta));
+    vector_t<T>&p = vector_at(m.p + j * lanes<T>), &ds = vector_at(m.ds + j * lanes<T>);
+    p = exp_of_nonpositive(p - log_sum);
+    if (!drops) {
+      ds = p * (ds - delta);
     } else {
-#pragma omp simd
-      for (int64_t r = 0; r < lanes<T>; ++r) {
-        const T kept = s.keep<T>(b, h, first + r, j);
-        ds[r] = p[r] * (kept * ds[r] - m.delta[r]);
-        p[r] *= kept;
-      }
+      const vector_t<T> kept = vector_at(m.kept + j * lanes<T>);
+      ds = p * (kept * ds - delta);
+      p *= kept;
     }
   }
 }

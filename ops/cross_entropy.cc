@@ -165,7 +165,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
       using T = decltype(t);
       using A = acc_t<T>;
       if (g.needs(0)) scaled_add(g.dx<T>(0), dx.data<T>(), g.dy<A>(), dx.elements());
-      if (g.needs(1)) scaled_add(g.dx<T>(1), dw.data<A>(), g.dy<A>(), dw.elements());
+      g.with_dx<T>(1, [&](auto to) { scaled_add(to, dw.data<A>(), g.dy<A>(), dw.elements()); });
     });
   });
   return {result, mistakes};

@@ -14,8 +14,9 @@ void dropout_kernel(Accumulator<T> out, const T* in, double drop, NoiseKey key, 
   const auto rate = static_cast<float>(drop);
   for_each_row(samples * rows_per_sample, cols, [=] KERNEL(int64_t r, auto row) {
     const int64_t sample = r / rows_per_sample, first = r % rows_per_sample * cols;
+    const auto uniform = row.uniforms(key, sample, first);
     row.each([=](int64_t j) {
-      A kept = key.uniform(sample, first + j) >= rate ? factor : A(0);
+      A kept = uniform(j) >= rate ? factor : A(0);
       out.add(r * cols + j, kept * static_cast<A>(in[r * cols + j]));
     });
   });

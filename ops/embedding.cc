@@ -17,8 +17,8 @@ void embedding_forward(T* y, const int32_t* ids, const T* token_table, const T* 
   });
 }
 
-template <class T>
-void position_backward(Accumulator<T> d, const T* dy, int64_t B, int64_t L, int64_t C) {
+template <class T, class Out>
+void position_backward(Accumulator<Out> d, const T* dy, int64_t B, int64_t L, int64_t C) {
   for_each(L * C, [=] KERNEL(int64_t i) {
     acc_t<T> sum = 0;
     for (int64_t b = 0; b < B; ++b) sum += static_cast<acc_t<T>>(dy[b * L * C + i]);
@@ -59,8 +59,9 @@ Var embedding(const Tensor& ids, const Var& token_table, const Var& position_tab
   return record("embedding", {token_table, position_table}, y, [=](const Gradients& g) {
     dispatch_float("embedding", dtype, [&](auto t) {
       using T = decltype(t);
-      if (g.needs(0)) scatter_add_rows(g.dx_zeroed<T>(0), ids.data<int32_t>(), g.dy<T>(), B * L, C);
-      if (g.needs(1)) position_backward(g.dx_zeroed<T>(1).from(first * C), g.dy<T>(), B, L, C);
+      const T* dy = g.dy<T>();
+      g.with_dx_zeroed<T>(0, [&](auto d) { scatter_add_rows(d, ids.data<int32_t>(), dy, B * L, C); });
+      g.with_dx_zeroed<T>(1, [&](auto d) { position_backward(d.from(first * C), dy, B, L, C); });
     });
   });
 }

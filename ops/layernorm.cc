@@ -46,11 +46,11 @@ void layernorm_backward_x(Accumulator<T> dx, const T* dy, const acc_t<T>* mean, 
   });
 }
 
-template <class T>
-void layernorm_backward_w(Accumulator<T> dw, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd,
+template <class T, class Out>
+void layernorm_backward_w(Accumulator<Out> dw, const T* dy, const acc_t<T>* mean, const acc_t<T>* rstd,
                           const T* x, int64_t rows, int64_t cols) {
   using A = acc_t<T>;
-  reduce_columns<T>(dw, rows, cols, [=] KERNEL(int64_t r, int64_t c) {
+  reduce_columns(dw, rows, cols, [=] KERNEL(int64_t r, int64_t c) {
     return static_cast<A>(dy[r * cols + c]) * (static_cast<A>(x[r * cols + c]) - mean[r]) * rstd[r];
   });
 }
@@ -83,8 +83,8 @@ Var layernorm(const Var& x, const Var& weight, const Var& bias, double eps) {
       const auto *m = mean.data<acc_t<T>>(), *s = rstd.data<acc_t<T>>();
       if (g.needs(0))
         layernorm_backward_x(g.dx<T>(0), dy, m, s, saved_x.data<T>(), saved_w.data<T>(), rows, cols);
-      if (g.needs(1)) layernorm_backward_w(g.dx<T>(1), dy, m, s, saved_x.data<T>(), rows, cols);
-      if (g.needs(2)) add_up_rows(g.dx<T>(2), dy, rows, cols);
+      g.with_dx<T>(1, [&](auto dw) { layernorm_backward_w(dw, dy, m, s, saved_x.data<T>(), rows, cols); });
+      g.with_dx<T>(2, [&](auto db) { add_up_rows(db, dy, rows, cols); });
     });
   });
 }

@@ -42,16 +42,25 @@ HOST_AND_KERNEL A mask_of(A angle) {
   return A(0.5) * math::cos(angle) + A(0.5);
 }
 
-/// R of a mask value m, element `e` of `sample`. `base` is m itself, except when gradcheck perturbs m: then
-/// it is the unperturbed value, which is what detach and the comparison would have held on to.
+/// The noise of a row, number first + c for column c; 0 where the rounding needs none.
+template <bool stochastic, class Row>
+HOST_AND_KERNEL auto noise_of(const Row& row, const MaskSizes& s, int64_t sample, int64_t first) {
+  if constexpr (stochastic)
+    return row.uniforms(s.key, sample, first);
+  else
+    return [](int64_t) { return 0.0f; };
+}
+
+/// R of a mask value m with noise u. `base` is m itself, except when gradcheck perturbs m: then it is the
+/// unperturbed value, which is what detach and the comparison would have held on to.
 template <MaskRounding rounding, bool stochastic, class A>
-HOST_AND_KERNEL A round_mask(A m, A base, const MaskSizes& s, int64_t sample, int64_t e) {
+HOST_AND_KERNEL A round_mask(A m, A base, float u, const MaskSizes& s) {
   const A half = A(0.5), k = static_cast<A>(s.sigmoid_scale);
   if constexpr (rounding == MaskRounding::sigmoid) return math::sigmoid(k * (m - half));
   if constexpr (rounding == MaskRounding::sigmoid_detach)
     return math::sigmoid(k * (base - half)) + (m - base);
   if constexpr (rounding == MaskRounding::noise_and_linear) {
-    const bool up = stochastic ? static_cast<A>(s.key.uniform(sample, e)) <= base : base >= half;
+    const bool up = stochastic ? static_cast<A>(u) <= base : base >= half;
     return (up ? A(1) : A(0)) + (m - base);
   }
   return m;
@@ -74,8 +83,9 @@ void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sum
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const int64_t at = r * s.C, sample = r / s.T, first = (s.first_token + r % s.T) * s.C;
     const A *mr = m + at, *base_r = base + at;
+    const auto noise = noise_of<stochastic>(row, s, sample, first);
     const A ones = row.sum([=](int64_t c) {
-      const A rounded = round_mask<rounding, stochastic>(mr[c], base_r[c], s, sample, first + c);
+      const A rounded = round_mask<rounding, stochastic>(mr[c], base_r[c], noise(c), s);
       y[at + c] = static_cast<T>(static_cast<A>(x[at + c]) * rounded);
       return rounded >= A(0.5) ? A(1) : A(0);
     });
@@ -118,12 +128,13 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
     const int64_t at = r * s.C, sample = r / s.T, first = (s.first_token + r % s.T) * s.C;
+    const auto noise = noise_of<stochastic>(row, s, sample, first);
     const A n = static_cast<A>(s.rows * s.C);
     const A l1 = dl1 ? dl1[0] / n : A(0), entropy = dentropy ? dentropy[0] / n : A(0);
     row.each([=](int64_t c) {
       const int64_t i = at + c;
       const A m = d_angle[i], d = dy ? static_cast<A>(dy[i]) : A(0);
-      const A rounded = round_mask<rounding, stochastic>(m, m, s, sample, first + c);
+      const A rounded = round_mask<rounding, stochastic>(m, m, noise(c), s);
       const A slope = rounding == MaskRounding::sigmoid
                           ? static_cast<A>(s.sigmoid_scale) * rounded * (A(1) - rounded)
                           : A(1);
@@ -151,14 +162,14 @@ void add_columns(Accumulator<T> da, const acc_t<T>* d_angle, const MaskSizes s) 
 
 template <class T>
 void add_shift(Accumulator<T> dshift, const acc_t<T>* d_angle, const MaskSizes s) {
-  reduce_columns<T>(dshift.from(s.first), s.rows, s.C,
-                    [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
+  reduce_columns(dshift.from(s.first), s.rows, s.C,
+                 [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
 }
 
-// An accumulator whose other columns, which this call does not touch, already hold values.
-template <class T>
-Accumulator<T> columns_of(const Gradients& g, size_t input, const MaskSizes& s) {
-  return s.K == s.C ? g.dx<T>(input) : g.dx_zeroed<T>(input);
+// Where only some columns are touched, the others must hold values already.
+template <class T, class F>
+void with_columns(const Gradients& g, size_t input, const MaskSizes& s, F f) {
+  s.K == s.C ? g.with_dx<T>(input, f) : g.with_dx_zeroed<T>(input, f);
 }
 
 template <class T>
@@ -259,8 +270,8 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
         learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<A>(1), g.dy<A>(2),
                                  xs.data<T>(), as.data<T>(), shifts.data<T>(), s);
       });
-      if (g.needs(1)) add_columns(columns_of<T>(g, 1, s), d_angle.data<A>(), s);
-      if (g.needs(2)) add_shift(columns_of<T>(g, 2, s), d_angle.data<A>(), s);
+      with_columns<T>(g, 1, s, [&](auto da) { add_columns(da, d_angle.data<A>(), s); });
+      with_columns<T>(g, 2, s, [&](auto dshift) { add_shift(dshift, d_angle.data<A>(), s); });
     });
   });
   return {outputs[0], outputs[1], outputs[2], statistics};

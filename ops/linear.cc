@@ -41,9 +41,10 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
       using T = decltype(t);
       const T* dy = g.dy<T>();
       if (g.needs(0)) gemm<T>(rows, in, out, {dy, out}, {saved_w.data<T>(), in}, g.dx<T>(0), in);
-      if (g.needs(1))
-        gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, g.dx<T>(1), in);
-      if (g.needs(2)) add_up_rows(g.dx<T>(2), dy, rows, out);
+      g.with_dx<T>(1, [&](auto dw) {
+        gemm<T>(out, in, rows, {dy, out, Transpose::yes}, {saved_x.data<T>(), in}, dw, in);
+      });
+      g.with_dx<T>(2, [&](auto db) { add_up_rows(db, dy, rows, out); });
     });
   });
 }

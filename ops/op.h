@@ -24,10 +24,10 @@ inline void check_shape(const char* op, const char* name, const Var& x, const Sh
 inline int64_t rows_of(const Tensor& x) { return x.shape().without_last().elements(); }
 
 /// out.add(c, Σ over rows of x[r][c]): the gradient of a bias, which every row had added.
-template <class T>
-void add_up_rows(Accumulator<T> out, const T* x, int64_t rows, int64_t cols) {
-  reduce_columns<T>(out, rows, cols,
-                    [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(x[r * cols + c]); });
+template <class T, class Out>
+void add_up_rows(Accumulator<Out> out, const T* x, int64_t rows, int64_t cols) {
+  reduce_columns(out, rows, cols,
+                 [=] KERNEL(int64_t r, int64_t c) { return static_cast<acc_t<T>>(x[r * cols + c]); });
 }
 
 }  // namespace ld

@@ -64,6 +64,7 @@ Losses Trainer::run_micro_batch(int64_t i) {
   const int64_t micro_batches = config_.gradient_accumulation_steps;
   const Batch batch = draw_batch(data_.train, config_.batch_size, config_.model_config.context_size,
                                  noise(i, sites::train_batches));
+  observed("batch");
   Tape tape;
   const Pass pass{.training = true, .noise = noise(i), .decisions = true};
   Losses losses = model_(batch.ids, batch.targets, pass);
@@ -82,6 +83,7 @@ void Trainer::stop_at_anomaly(const std::string& what) {
   int64_t i = 0;
   try {
     for (; i < config_.gradient_accumulation_steps; ++i) {
+      const ObserverPause pause;  // of a profile
       AnomalyMode watch;
       run_micro_batch(i);
     }
@@ -113,11 +115,14 @@ StepMetrics Trainer::step() {
     shown = Clock::now();
   }
   StepMetrics metrics = gathered.read();
+  observed("metrics");
   if (!std::isfinite(metrics.loss())) stop_at_anomaly("the loss");
   metrics.gradient_norm = optimizer_.gradient_norm();
+  observed("gradient norm");
   if (!std::isfinite(metrics.gradient_norm)) stop_at_anomaly("the gradient");
   metrics.lr = learning_rate(config_, state_.step);
   optimizer_.step(metrics.lr, clip_factor(metrics.gradient_norm, config_.grad_clip));
+  observed("adamw");
   ++state_.step;
   synchronize();
   metrics.seconds = seconds_since(begin);
@@ -226,6 +231,7 @@ RunEnd Trainer::run() {
     log_.write_step(state_.step, metrics);
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
+    observed("metrics and checkpoints");
     if (interrupted()) return stopped("");
   }
   console_.line(fmt::format("finished: {} steps, {}; see {}", state_.step,

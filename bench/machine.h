@@ -1,0 +1,50 @@
+// What a figure was measured on: processor, libraries, source.
+#pragma once
+
+#include <gnu/libc-version.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/device.h"
+#include "engine/error.h"
+#if defined(ENGINE_CPU)
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#endif
+
+namespace ld {
+
+/// What the command prints, without the newline at the end; the exit status in `status`.
+inline std::string output_of(const std::string& command, int& status) {
+  FILE* pipe = popen(command.c_str(), "r");
+  check(pipe != nullptr, "bench: cannot run ", command);
+  std::string text;
+  for (int c; (c = std::fgetc(pipe)) != EOF;) text += static_cast<char>(c);
+  status = pclose(pipe);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+inline nlohmann::json machine() {
+  int status = 0;
+  std::string commit = output_of("git rev-parse --short HEAD 2>/dev/null", status);
+  if (status != 0) commit = "unknown";
+  if (!output_of("git status --porcelain --untracked-files=no 2>/dev/null", status).empty())
+    commit += " with changes";
+  nlohmann::json result = {{"device", device_name()},
+                           {"description", device_description()},
+                           {"compiler", __VERSION__},
+                           {"glibc", gnu_get_libc_version()},
+                           {"commit", commit}};
+#if defined(ENGINE_CPU)
+  const dnnl_version_t* dnnl = dnnl_version();
+  result["onednn"] =
+      std::to_string(dnnl->major) + '.' + std::to_string(dnnl->minor) + '.' + std::to_string(dnnl->patch);
+  result["threads"] = omp_get_max_threads();
+#endif
+  return result;
+}
+
+}  // namespace ld
