@@ -266,6 +266,7 @@ bool Trainer::estimate_both() {
   state_.best_val_loss = val->loss;
   state_.best_step = state_.step;
   save_checkpoint(folder_ + "/best.safetensors", config_, model_.parameters(), optimizer_, state_);
+  observed("checkpoints");
   return true;
 }
 
@@ -273,6 +274,7 @@ void Trainer::save_last() {
   save_checkpoint(folder_ + "/last.safetensors", config_, model_.parameters(), optimizer_, state_);
   saved_step_ = state_.step;
   saved_at_ = Clock::now();
+  observed("checkpoints");
 }
 
 RunEnd Trainer::run() {
@@ -292,9 +294,9 @@ RunEnd Trainer::run() {
     }
     if (state_.step >= config_.train_steps) break;
     show_step(step());
+    observed("metrics");
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
-    observed("metrics and checkpoints");
     if (interrupted()) return stopped();
   }
   console_.line(fmt::format("finished: {} steps, best val loss {:.4f} at step {}; see {}", state_.step,
