@@ -6,14 +6,15 @@
 namespace ld {
 namespace {
 
-// Per row the loss (not yet divided by the count), and the gradient of the logits unless it is null; it may
-// take the place of the logits.
+// Per row of V logits, `width` apart, the loss (not yet divided by the count), and the gradient of the logits
+// unless it is null; it may take the place of the logits.
 template <class T>
 void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const T* logits,
-                        const int32_t* targets, const acc_t<T>* inverse_count, int64_t rows, int64_t V) {
+                        const int32_t* targets, const acc_t<T>* inverse_count, int64_t rows, int64_t V,
+                        int64_t width) {
   using A = acc_t<T>;
   for_each_row(rows, V, [=] KERNEL(int64_t r, auto row) {
-    const T* l = logits + r * V;
+    const T* l = logits + r * width;
     const int32_t target = targets[r];
     const bool counted = target >= 0;
     const A of_target = counted ? static_cast<A>(l[target]) : A(0);
@@ -31,10 +32,31 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
       const A scale = factor / total;
       row.each([=](int64_t j) {
         A p = scale * math::exp(static_cast<A>(l[j]) - largest);
-        gradient[r * V + j] = static_cast<T>(j == target ? p - factor : p);
+        gradient[r * width + j] = static_cast<T>(j == target ? p - factor : p);
       });
     }
   });
+}
+
+template <class T>
+void zero_columns(T* x, int64_t rows, int64_t begin, int64_t width) {
+  const int64_t count = width - begin;
+  for_each(rows * count, [=] KERNEL(int64_t i) { x[i / count * width + begin + i % count] = T(0); });
+}
+
+/// How many rows the weight of linear_cross_entropy is padded to, with zeros. The matrix units take bfloat16
+/// in blocks of 32 columns: with 50,257 of them the library needs twice the time that it needs with 50,272.
+int64_t padded_vocabulary(int64_t V, DType dtype) {
+  return dtype == DType::bfloat16 ? (V + 31) / 32 * 32 : V;
+}
+
+Tensor with_zero_rows(const Tensor& x, int64_t rows) {
+  if (rows == x.size(0)) return x;
+  Tensor result({rows, x.size(1)}, x.dtype());
+  copy_on_device(result.raw(), x.raw(), static_cast<size_t>(x.bytes()));
+  fill_bytes(static_cast<char*>(result.raw()) + x.bytes(), 0,
+             static_cast<size_t>(result.bytes() - x.bytes()));
+  return result;
 }
 
 template <class A>
@@ -110,7 +132,7 @@ CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistak
     RowResults<A> rows(targets, count == CountMistakes::yes);
     cross_entropy_rows(rows.losses(0), rows.mistakes(0), dlogits ? dlogits.data<T>() : nullptr,
                        static_cast<const T*>(logits.value().data<T>()), targets.data<int32_t>(),
-                       rows.inverse_count(), N, V);
+                       rows.inverse_count(), N, V, V);
     rows.mean_loss(loss);
     if (mistakes) rows.mean_mistakes(mistakes);
   });
@@ -135,6 +157,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
   check_targets("cross_entropy", targets, N, V, x.shape());
   const bool tape = Tape::current() != nullptr;
   const DType dtype = x.dtype();
+  const int64_t width = padded_vocabulary(V, dtype);
   Tensor loss, mistakes, dx, dw;
   dispatch_float("cross_entropy", dtype, [&](auto t) {
     using T = decltype(t);
@@ -142,20 +165,23 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
     loss = Tensor(Shape{}, dtype_of<A>());
     if (count == CountMistakes::yes) mistakes = Tensor(Shape{}, dtype_of<A>());
     if (tape && x.requires_gradient()) dx = Tensor::like(x.value());
-    if (tape && weight.requires_gradient()) dw = Tensor(weight.shape(), dtype_of<A>());
+    if (tape && weight.requires_gradient()) dw = Tensor({width, C}, dtype_of<A>());
     MemoryScope scope(MemoryUse::workspace);
     const int64_t chunk = std::min(N, output_rows_at_once);
-    Tensor logits({chunk, V}, dtype);
+    Tensor logits({chunk, width}, dtype);
+    const Tensor padded = with_zero_rows(weight.value(), width);
     RowResults<A> results(targets, count == CountMistakes::yes);
-    const T *xs = x.value().data<T>(), *w = weight.value().data<T>();
+    const T *xs = x.value().data<T>(), *w = padded.data<T>();
     T* l = logits.data<T>();
     for (int64_t r = 0; r < N; r += chunk) {
       const int64_t rows = std::min(chunk, N - r);
-      gemm<T>(rows, V, C, {xs + r * C, C}, {w, C, Transpose::yes}, {l, true}, V);
+      gemm<T>(rows, width, C, {xs + r * C, C}, {w, C, Transpose::yes}, {l, true}, width);
       cross_entropy_rows<T>(results.losses(r), results.mistakes(r), dx || dw ? l : nullptr, l,
-                            targets.data<int32_t>() + r, results.inverse_count(), rows, V);
-      if (dx) gemm<T>(rows, C, V, {l, V}, {w, C}, {dx.data<T>() + r * C, true}, C);
-      if (dw) gemm<T, A>(V, C, rows, {l, V, Transpose::yes}, {xs + r * C, C}, {dw.data<A>(), r == 0}, C);
+                            targets.data<int32_t>() + r, results.inverse_count(), rows, V, width);
+      zero_columns(l, rows, V, width);
+      if (dx) gemm<T>(rows, C, width, {l, width}, {w, C}, {dx.data<T>() + r * C, true}, C);
+      if (dw)
+        gemm<T, A>(width, C, rows, {l, width, Transpose::yes}, {xs + r * C, C}, {dw.data<A>(), r == 0}, C);
     }
     results.mean_loss(loss);
     if (mistakes) results.mean_mistakes(mistakes);
@@ -165,7 +191,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
       using T = decltype(t);
       using A = acc_t<T>;
       if (g.needs(0)) scaled_add(g.dx<T>(0), dx.data<T>(), g.dy<A>(), dx.elements());
-      g.with_dx<T>(1, [&](auto to) { scaled_add(to, dw.data<A>(), g.dy<A>(), dw.elements()); });
+      g.with_dx<T>(1, [&](auto to) { scaled_add(to, dw.data<A>(), g.dy<A>(), V * C); });
     });
   });
   return {result, mistakes};

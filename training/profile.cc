@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "autograd/tape.h"
-#include "training/console.h"
 #include "training/safe_file.h"
+#include "training/text.h"
 
 namespace ld {
 namespace {

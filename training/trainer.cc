@@ -197,6 +197,7 @@ bool Trainer::estimate_both() {
   state_.best_val_loss = val->loss;
   state_.best_step = state_.step;
   save(folder_.best());
+  observed("checkpoints");
   return true;
 }
 
@@ -208,6 +209,7 @@ void Trainer::save_last() {
   save(folder_.last());
   saved_step_ = state_.step;
   saved_at_ = Clock::now();
+  observed("checkpoints");
 }
 
 RunEnd Trainer::run() {
@@ -229,9 +231,9 @@ RunEnd Trainer::run() {
     const StepMetrics metrics = step();
     show_step(metrics);
     log_.write_step(state_.step, metrics);
+    observed("metrics");
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();
-    observed("metrics and checkpoints");
     if (interrupted()) return stopped("");
   }
   console_.line(fmt::format("finished: {} steps, {}; see {}", state_.step,
