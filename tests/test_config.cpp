@@ -209,7 +209,8 @@ TEST_CASE("config: the resolved config reads back to the last bit") {
     CHECK(std::bit_cast<uint64_t>(read(to_toml(run)).weight_decay) == std::bit_cast<uint64_t>(any));
   }
   run.dtype = "float8";
-  CHECK_THROWS_WITH_AS(to_toml(run), "dtype: none of its values; set it to one of \"float32\", \"bfloat16\", \"float64\"",
+  CHECK_THROWS_WITH_AS(to_toml(run),
+                       "dtype: none of its values; set it to one of \"float32\", \"bfloat16\", \"float64\"",
                        Error);
 }
 

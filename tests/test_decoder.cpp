@@ -116,8 +116,7 @@ TEST_CASE("decoder: a model that needs the whole window is refused, and decoded 
   ModelConfig published = small_baseline();
   published.keep_attention_dropout_in_evaluation = true;
   const Transformer model(published, DType::float32, 1);
-  expect_error([&] { Decoder decoder(model); },
-               {"decoder: keep_attention_dropout_in_evaluation", "without"});
+  expect_error([&] { Decoder decoder(model); }, {"decoder: keep_attention_dropout_in_evaluation", "without"});
   CHECK(Decoder(model, {}, Caching::off).append(text).shape() == Shape{11});
 }
 
