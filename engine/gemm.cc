@@ -45,7 +45,8 @@ template <class T, class Out>
 // threads.
 void gemm_one_row(int64_t n, int64_t k, const float* a, Matrix<float> b, Accumulator<float> c) {
   const int64_t lines = (n + 3) / 4;
-#pragma omp parallel for schedule(static) if (n * k > 32768)
+  constexpr int64_t serial = 1 << 20;  // waking a thread takes as long as reading some megabytes
+#pragma omp parallel for schedule(static) if (n * k > serial)
   for (int64_t i = 0; i < lines; ++i) {
     auto row = [=](int64_t quarter) { return b.data + std::min(i + quarter * lines, n - 1) * b.ld; };
     const float *b0 = row(0), *b1 = row(1), *b2 = row(2), *b3 = row(3);
