@@ -51,7 +51,7 @@ int64_t padded(int64_t n) {
 /// Inline and without the special cases of a library's function, which cost as much as the products around
 /// it.
 inline vector_t<float> exp_of_nonpositive(vector_t<float> x) {
-  typedef int32_t Bits __attribute__((vector_size(64)));
+  typedef uint32_t Bits __attribute__((vector_size(64)));
   const float shift = 0x1.8p23f;  // adding it rounds to an integer, and leaves that in the lowest bits
   const vector_t<float> shifted = x * 1.44269504f + shift, n = shifted - shift;
   const vector_t<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
@@ -61,7 +61,7 @@ inline vector_t<float> exp_of_nonpositive(vector_t<float> x) {
   e = e * r + 1.6666665459e-1f;
   e = e * r + 5.0000001201e-1f;
   e = e * r * r + r + 1.0f;
-  const vector_t<float> power = (vector_t<float>)(((Bits)shifted << 23) + (127 << 23));
+  const vector_t<float> power = (vector_t<float>)(((Bits)shifted << 23) + (127u << 23));
   return x < -87.0f ? vector_t<float>{} : e * power;
 }
 inline vector_t<double> exp_of_nonpositive(vector_t<double> x) {
