@@ -72,11 +72,10 @@ int sample(const Options& options) {
   const std::string obstacle = ld::Decoder::obstacle(*saved.model);
   if (!obstacle.empty()) note("note: {}; every token runs the whole window\n", obstacle);
 
-  ld::GenerateOptions how{
-      .tokens = options.tokens,
-      .seed = static_cast<uint64_t>(options.seed),
-      .sampling = options.sampling,
-      .caching = options.no_cache || !obstacle.empty() ? ld::Caching::off : ld::Caching::on};
+  ld::GenerateOptions how{.tokens = options.tokens,
+                          .seed = static_cast<uint64_t>(options.seed),
+                          .sampling = options.sampling,
+                          .caching = options.no_cache ? ld::Caching::off : ld::Caching::on};
   ld::catch_interrupts("");
   for (; how.sample < options.samples && !ld::interrupted(); ++how.sample) {
     if (how.sample > 0) fmt::print("----------------\n");

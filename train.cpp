@@ -57,17 +57,33 @@ int describe_device() {
   return 0;
 }
 
-// The run with every op timed; the table and the trace also when it is interrupted.
+// The run with every op timed; the table and the trace also when it is interrupted or fails.
 ld::RunEnd train_profiled(ld::Trainer& trainer, const std::string& file) {
   const ld::Profile profile;
-  const ld::RunEnd end = trainer.run();
-  fmt::print("{}", profile.table());
-  if (!file.empty()) {
+  auto report = [&] {
+    fmt::print("{}", profile.table());
+    if (file.empty()) return;
     profile.write_trace(file);
     fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
                profile.traced_steps());
+  };
+  try {
+    const ld::RunEnd end = trainer.run();
+    report();
+    return end;
+  } catch (const ld::Error&) {
+    report();
+    throw;
   }
-  return end;
+}
+
+// Whatever is wrong with the sample, the run has ended well.
+void print_sample(const std::string& folder, int64_t tokens) {
+  try {
+    ld::print_sample_of_run(folder, tokens);
+  } catch (const ld::Error& error) {
+    fmt::print("note      no sample: {}\n", error.what());
+  }
 }
 
 int train(const Options& options) {
@@ -118,7 +134,7 @@ int train(const Options& options) {
   ld::catch_interrupts();
   const ld::RunEnd end = options.profiles ? train_profiled(trainer, options.profile) : trainer.run();
   if (end == ld::RunEnd::interrupted) return 130;
-  if (config.sample_tokens > 0) ld::print_sample_of_run(folder, config.sample_tokens);
+  if (config.sample_tokens > 0) print_sample(folder, config.sample_tokens);
   return 0;
 }
 
@@ -145,16 +161,17 @@ int main(int argc, char** argv) {
                  "Train until step N instead of train_steps; the learning rate keeps the config's schedule")
       ->type_name("N")
       ->check(CLI::Range(1, 2147483647));
-  app.add_flag("--dry-run", options.dry_run,
-               "Check config and data, print the resolved config and the parameter count, and exit at once");
+  auto* dry_run = app.add_flag(
+      "--dry-run", options.dry_run,
+      "Check config and data, print the resolved config and the parameter count, and exit at once");
   app.add_flag("--forecast", options.forecast,
                "Measure what the run needs here, a memory table and a time estimate, and exit");
   app.add_flag("--device-info", options.device_info, "Describe the device this build trains on, and exit");
   app.add_option("--draw", options.draw,
                  "Print the tape of one sequence, op by op with bytes, times and gradient norms, write it as "
-                 "a graph for "
-                 "Graphviz, and exit")
-      ->type_name("FILE.dot");
+                 "a graph for Graphviz, and exit")
+      ->type_name("FILE.dot")
+      ->excludes(dry_run);
   auto* profile = app.add_option("--profile", options.profile,
                                  "Time every op; at the end print time and bytes per op, and write the first "
                                  "steps as a trace for ui.perfetto.dev")

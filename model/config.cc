@@ -46,6 +46,12 @@ std::optional<Problem> find_contradiction(const ModelConfig& config) {
     if (dropout->mask_function == MaskFunction::attention && config.n_embed % dropout->n_head != 0)
       return Problem{{"learned_dropout_config.n_head", "n_embed"},
                      indivisible(config.n_embed, "learned_dropout_config.n_head", dropout->n_head)};
+    if (dropout->mask_function == MaskFunction::elementwise &&
+        dropout->placement == DropoutPlacement::every_dropout && config.dropout_rate > 0)
+      return Problem{
+          {"dropout_rate", "learned_dropout_config.placement"},
+          "with ELEMENTWISE masks in every Dropout's place none is left to use it; set it to 0, or "
+          "placement to FEED_FORWARD"};
     if (dropout->use_noise_at_inference && dropout->mask_rounding_type != MaskRounding::noise_and_linear)
       return Problem{
           {"learned_dropout_config.use_noise_at_inference", "learned_dropout_config.mask_rounding_type"},

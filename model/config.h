@@ -82,7 +82,7 @@ struct ModelConfig {
   double dropout_rate = 0;  // of the ordinary Dropouts, in [0, 1)
   bool keep_attention_dropout_in_evaluation = false;  // as the published baselines did; off elsewhere
 
-  /// Present: LearnedDropout stands at the end of every FeedForward. Absent: the baseline transformer.
+  /// Present: LearnedDropout stands where its placement says. Absent: the baseline transformer.
   std::optional<LearnedDropoutConfig> learned_dropout_config;
 
   bool use_dropout_l1_norm_penalty = false;

@@ -7,7 +7,7 @@ std::string Decoder::obstacle(const Transformer& model) {
   if (is_learned(config, DropoutPlace::attention_probabilities))
     return "decoder: masks on attention probabilities need all of them, not the keys and values alone";
   if (config.keep_attention_dropout_in_evaluation && config.dropout_rate > 0)
-    return "decoder: keep_attention_dropout_in_evaluation draws the noise of a whole window";
+    return "decoder: keep_attention_dropout_in_evaluation drops from a whole window";
   return {};
 }
 

@@ -20,7 +20,8 @@ enum class Caching : bool {
 
 class Decoder {
  public:
-  /// Decodes sample `noise.first_sample`; noise is used by a model with use_noise_at_inference alone. With
+  /// Decodes sample `noise.first_sample`; noise is used by use_noise_at_inference and by
+  /// keep_attention_dropout_in_evaluation alone. With
   /// Caching::on, throws where obstacle(model) says something.
   Decoder(const Transformer& model, const NoiseKey& noise = {}, Caching caching = Caching::on);
 
@@ -35,7 +36,7 @@ class Decoder {
   const Transformer& model_;
   Pass pass_;
   Caching caching_;
-  std::vector<int32_t> window_;  // the tokens that the caches hold
+  std::vector<int32_t> window_;  // the last tokens of the text
   std::vector<KeyValueCache> caches_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "autograd/observer.h"
 #include "model/sites.h"
 #include "ops/dropout.h"
 
@@ -102,9 +103,11 @@ Var Dropout::operator()(const Var& x, Forward& run) const {
   if (!learned_) return dropout(x, run.pass.training ? run.config.dropout_rate : 0, noise(run.pass));
   const MaskAngle of_x = angle(x, run);
   MaskedInput masked = apply_mask(x, of_x, mask_options(run), run.pass.literal);
-  if (run.pass.decisions)
+  if (run.pass.decisions) {
     run.decisions.push_back(
         mask_decisions(of_x.a.value(), of_x.shift.value(), of_x.first_column, x.size(-1)));
+    observed("mask decisions");
+  }
   Var y = masked.y;
   masked.y = Var();  // only the penalties and statistics are asked for later
   run.masks.push_back(masked);

@@ -84,8 +84,8 @@ void pair_forward(T* y, const T* a, const T* b, int64_t na, int64_t nb) {
 enum class Operand { a, b };
 
 // The gradient of one operand, summed where it was repeated; an operand the derivative does not need is null.
-template <class Function, Operand mine, class T>
-void pair_backward(Accumulator<T> d, const T* dy, const T* a, const T* b, int64_t na, int64_t nb) {
+template <class Function, Operand mine, class T, class Out>
+void pair_backward(Accumulator<Out> d, const T* dy, const T* a, const T* b, int64_t na, int64_t nb) {
   using A = acc_t<T>;
   constexpr bool reads_a = mine == Operand::a ? Function::da_reads_a : Function::db_reads_a;
   constexpr bool reads_b = mine == Operand::a ? Function::da_reads_b : Function::db_reads_b;
@@ -95,7 +95,7 @@ void pair_backward(Accumulator<T> d, const T* dy, const T* a, const T* b, int64_
       const A u = reads_a ? static_cast<A>(a[ia]) : A(0), v = reads_b ? static_cast<A>(b[ib]) : A(0);
       d.add(i, static_cast<A>(dy[i]) * (mine == Operand::a ? Function::da(u, v) : Function::db(u, v)));
     });
-  reduce_columns<T>(d, n_other / std::max<int64_t>(n_mine, 1), n_mine, [=] KERNEL(int64_t r, int64_t c) -> A {
+  reduce_columns(d, n_other / std::max<int64_t>(n_mine, 1), n_mine, [=] KERNEL(int64_t r, int64_t c) -> A {
     const int64_t i = r * n_mine + c, ia = mine == Operand::a ? c : i, ib = mine == Operand::b ? c : i;
     const A u = reads_a ? static_cast<A>(a[ia]) : A(0), v = reads_b ? static_cast<A>(b[ib]) : A(0);
     return static_cast<A>(dy[i]) * (mine == Operand::a ? Function::da(u, v) : Function::db(u, v));
@@ -121,8 +121,11 @@ Var pair(const char* name, const Var& a, const Var& b) {
       using T = decltype(t);
       const T* a_values = saved_a ? saved_a.data<T>() : nullptr;
       const T* b_values = saved_b ? saved_b.data<T>() : nullptr;
-      if (g.needs(0)) pair_backward<Function, Operand::a>(g.dx<T>(0), g.dy<T>(), a_values, b_values, na, nb);
-      if (g.needs(1)) pair_backward<Function, Operand::b>(g.dx<T>(1), g.dy<T>(), a_values, b_values, na, nb);
+      const T* dy = g.dy<T>();
+      g.with_dx<T>(0,
+                   [&](auto d) { pair_backward<Function, Operand::a>(d, dy, a_values, b_values, na, nb); });
+      g.with_dx<T>(1,
+                   [&](auto d) { pair_backward<Function, Operand::b>(d, dy, a_values, b_values, na, nb); });
     });
   });
 }

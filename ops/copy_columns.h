@@ -12,13 +12,13 @@ struct ColumnBlock {
 
 /// out[r][to.begin + j] gets in[r][from.begin + j] added, for every row and j < count; a null `in` means
 /// zeros.
-template <class T>
-void copy_columns(Accumulator<T> out, ColumnBlock to, const T* in, ColumnBlock from, int64_t rows,
+template <class Out, class In>
+void copy_columns(Accumulator<Out> out, ColumnBlock to, const In* in, ColumnBlock from, int64_t rows,
                   int64_t count) {
   for_each_row(rows, count, [=] KERNEL(int64_t r, auto row) {
     row.each([=](int64_t j) {
       out.add(r * to.width + to.begin + j,
-              in ? static_cast<acc_t<T>>(in[r * from.width + from.begin + j]) : acc_t<T>(0));
+              in ? static_cast<acc_t<In>>(in[r * from.width + from.begin + j]) : acc_t<In>(0));
     });
   });
 }

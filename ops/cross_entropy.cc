@@ -178,7 +178,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
       gemm<T>(rows, width, C, {xs + r * C, C}, {w, C, Transpose::yes}, {l, true}, width);
       cross_entropy_rows<T>(results.losses(r), results.mistakes(r), dx || dw ? l : nullptr, l,
                             targets.data<int32_t>() + r, results.inverse_count(), rows, V, width);
-      zero_columns(l, rows, V, width);
+      if (dx || dw) zero_columns(l, rows, V, width);
       if (dx) gemm<T>(rows, C, width, {l, width}, {w, C}, {dx.data<T>() + r * C, true}, C);
       if (dw)
         gemm<T, A>(width, C, rows, {l, width, Transpose::yes}, {xs + r * C, C}, {dw.data<A>(), r == 0}, C);

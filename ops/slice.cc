@@ -18,7 +18,8 @@ Var slice(const Var& x, int64_t begin, int64_t count) {
   return record("slice", {x}, y, [=](const Gradients& g) {
     dispatch_float("slice", dtype, [&](auto t) {
       using T = decltype(t);
-      copy_columns<T>(g.dx_zeroed<T>(0), {cols, begin}, g.dy<T>(), {count, 0}, rows, count);
+      const T* dy = g.dy<T>();
+      g.with_dx_zeroed<T>(0, [&](auto d) { copy_columns(d, {cols, begin}, dy, {count, 0}, rows, count); });
     });
   });
 }

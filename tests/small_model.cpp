@@ -59,6 +59,7 @@ std::vector<ModelVariant> model_variants() {
   };
   auto everywhere = [](ModelConfig& config) {
     config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
+    if (config.learned_dropout_config->mask_function == MaskFunction::elementwise) config.dropout_rate = 0;
   };
   auto elementwise = [&](MaskRounding type) {
     ModelConfig config = with(small_learned(), rounding(type));

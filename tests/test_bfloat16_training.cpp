@@ -8,6 +8,7 @@
 #include "ops/layernorm.h"
 #include "ops/linear.h"
 #include "tests/expect.h"
+#include "tests/small_model.h"
 #include "tests/small_run.h"
 
 namespace ld {
@@ -136,6 +137,22 @@ TEST_CASE("bfloat16 training: a run continued later ends to the bit like one tha
   config.dtype = "float32";
   CHECK(error_of([&] { train(config, data.folder("parts"), RunStart::resume); }).find("dtype") !=
         std::string::npos);
+}
+
+TEST_CASE("bfloat16 training: every variant of the model has a finite loss and float32 gradients") {
+  const OneThread one_thread;
+  const Tensor ids = random_tokens(2, 5, 11, 1), targets = random_tokens(2, 5, 11, 2);
+  for (const ModelVariant& v : model_variants())
+    for (bool literal : {false, true}) {
+      INFO(v.name, std::string(literal ? ", literal" : ""));
+      Transformer model = lively_model(v.config, DType::bfloat16);
+      Pass pass = training_pass();
+      pass.literal = literal;
+      const ModelRun run = run_model(model, ids, targets, pass);
+      CHECK(std::isfinite(run.loss));
+      for (const Tensor& gradient : run.gradients)
+        if (gradient) CHECK(gradient.dtype() == DType::float32);
+    }
 }
 
 }  // namespace ld

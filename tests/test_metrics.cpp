@@ -46,6 +46,26 @@ TEST_CASE("metrics: a step's numbers are the means over its micro-batches, at an
   }
 }
 
+TEST_CASE("metrics: flips compare the decisions of a step with those of the step before") {
+  auto decisions = [](std::vector<double> words) {
+    return std::vector<MaskDecisions>{{Tensor::from({words[0]}, {1, 1}, DType::uint16), 10},
+                                      {Tensor::from({words[1]}, {1, 1}, DType::uint16), 8}};
+  };
+  std::vector<Tensor> before;
+  auto step = [&](std::vector<double> words) {
+    StepGatherer gatherer(1);
+    gatherer.add(losses_of(3, 0.5, 0.25, DType::float32));
+    gatherer.add_flips(decisions(words), before);
+    return gatherer.read();
+  };
+  CHECK(step({0b11, 0b1010}).flips.empty());  // nothing to compare with
+  const StepMetrics second = step({0b111, 0b0101});
+  REQUIRE(second.flips.size() == 2);
+  CHECK(second.flips[0] == doctest::Approx(0.1));
+  CHECK(second.flips[1] == 0.5);
+  CHECK(step({0b111, 0b0101}).flips == std::vector<double>{0, 0});
+}
+
 TEST_CASE("metrics: NaN and infinity in one micro-batch show in the mean") {
   StepGatherer gatherer(2);
   gatherer.add(losses_of(3, NAN, 0.25, DType::float32));

@@ -135,6 +135,7 @@ TEST_CASE("model: LearnedDropout in every place has its parameters where the Dro
   auto names_with = [](MaskFunction function, DropoutInput input, const std::string& part) {
     ModelConfig config = small_learned(input);
     config.n_layer = 1;
+    config.dropout_rate = 0;
     config.learned_dropout_config->mask_function = function;
     config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
     std::vector<std::string> names;
@@ -170,6 +171,7 @@ TEST_CASE("model: learned_dropout_names are in the order in which the masks are 
   CHECK(learned_dropout_names(config) ==
         std::vector<std::string>{"embedding", "blocks.0.attention", "blocks.0.feed_forward"});
   config.learned_dropout_config->mask_function = MaskFunction::elementwise;
+  config.dropout_rate = 0;
   const Transformer model = lively_model(config);
   CHECK(learned_dropout_names(config) ==
         std::vector<std::string>{"embedding", "blocks.0.attention.probabilities", "blocks.0.attention",
@@ -281,6 +283,10 @@ TEST_CASE("model: a config that cannot be is refused with its key") {
   config.n_head = 4;
   expect_error([&] { Transformer(config, DType::float32, 1); },
                {"n_embed = 6 is not a multiple of n_head = 4"});
+  config = small_learned();
+  config.learned_dropout_config->mask_function = MaskFunction::elementwise;
+  config.learned_dropout_config->placement = DropoutPlacement::every_dropout;
+  expect_error([&] { Transformer(config, DType::float32, 1); }, {"dropout_rate", "every Dropout's place"});
   config = small_baseline();
   config.use_dropout_l1_norm_penalty = true;
   expect_error([&] { Transformer(config, DType::float32, 1); }, {"use_dropout_l1_norm_penalty"});

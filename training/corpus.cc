@@ -42,11 +42,11 @@ std::string read_text(const std::string& path) {
         "; check its name and your rights");
   gzbuffer(file, 1 << 18);
   std::string text;
-  constexpr unsigned kBlock = 1 << 22;
+  constexpr unsigned block = 1 << 22;
   for (int got = 1; got > 0;) {
     const size_t before = text.size();
-    text.resize(before + kBlock);
-    got = gzread(file, text.data() + before, kBlock);
+    text.resize(before + block);
+    got = gzread(file, text.data() + before, block);
     text.resize(before + static_cast<size_t>(std::max(got, 0)));
   }
   int code = Z_OK;

@@ -170,6 +170,8 @@ void EventFile::open() {
   gethostname(host, sizeof host - 1);
   path_ = fmt::format("{}/{}{:010}.{}.{}", folder_, name_start, second, host, getpid());
   file_.open(path_, std::ios::binary);
+  check(file_.is_open(), path_, ": cannot be created: ", std::strerror(errno),
+        "; choose another folder with --out");
   file_ << version_record(now());
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "model/sites.h"
+#include "training/interrupt.h"
 #include "training/saved_model.h"
 
 namespace ld {
@@ -23,7 +24,7 @@ void generate(const Transformer& model, std::span<const int32_t> prompt, int64_t
   check(vocabulary >= 1 && vocabulary <= model.config().alphabet_size, "generate: a vocabulary of ",
         vocabulary, " for a model of ", model.config().alphabet_size, " tokens; give at most those");
   const NoiseKey key{.seed = options.seed, .first_sample = static_cast<uint32_t>(options.sample)};
-  Decoder decoder(model, key, options.caching);
+  Decoder decoder(model, key, Decoder::obstacle(model).empty() ? options.caching : Caching::off);
   std::vector<int32_t> fresh(prompt.begin(), prompt.end());
   for (int64_t i = 0; i < options.tokens; ++i) {
     const std::vector<double> logits = decoder.append(fresh).to_vector();
@@ -70,7 +71,7 @@ void print_sample_of_run(const std::string& folder, int64_t tokens) {
   generate(*saved.model, prompt_tokens(tokenizer, {}), tokenizer->vocabulary_size(), {.tokens = tokens},
            [&](int32_t token) {
              printer.print(std::span(&token, 1));
-             return true;
+             return !interrupted();
            });
   printer.end_line();
 }

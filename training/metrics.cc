@@ -43,17 +43,15 @@ void StepGatherer::add(const Losses& losses) {
     put(losses.masks[i], loss_columns + static_cast<int64_t>(i) * mask_statistics);
 }
 
-void StepGatherer::add_flips(const std::vector<MaskDecisions>& now, std::span<Tensor> before) {
-  const auto masks = static_cast<int64_t>(now.size());
-  for (int64_t i = 0; i < masks; ++i) {
-    Tensor& words = before[static_cast<size_t>(i)];
-    const MaskDecisions& decisions = now[static_cast<size_t>(i)];
-    if (words) {
-      if (!flips_) flips_ = Tensor::zeros({micro_batches_, masks}, DType::float32);
-      const Tensor share = fraction_of_flips(decisions, words, DType::float32);
-      copy_on_device(flips_.data<float>() + (added_ - 1) * masks + i, share.raw(), sizeof(float));
+void StepGatherer::add_flips(const std::vector<MaskDecisions>& now, std::vector<Tensor>& before) {
+  if (!before.empty()) flips_ = Tensor({static_cast<int64_t>(now.size())}, DType::float32);
+  before.resize(now.size());
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (flips_) {
+      const Tensor share = fraction_of_flips(now[i], before[i], DType::float32);
+      copy_on_device(flips_.data<float>() + i, share.raw(), sizeof(float));
     }
-    words = decisions.words;
+    before[i] = now[i].words;
   }
 }
 
@@ -71,11 +69,7 @@ StepMetrics StepGatherer::read() const {
     MaskStatistics& mask = metrics.masks.emplace_back();
     for (int k = 0; k < mask_statistics; ++k) mask[static_cast<size_t>(k)] = mean(column + k);
   }
-  if (!flips_) return metrics;
-  metrics.flips.assign(metrics.masks.size(), 0);
-  const std::vector<double> flips = flips_.to_vector();
-  for (size_t i = 0; i < flips.size(); ++i)
-    metrics.flips[i % metrics.flips.size()] += flips[i] / static_cast<double>(added_);
+  if (flips_) metrics.flips = flips_.to_vector();
   return metrics;
 }
 

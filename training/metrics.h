@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -38,16 +37,15 @@ class StepGatherer {
   explicit StepGatherer(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
   void add(const Losses& losses);
-  /// Compares the decisions of the micro-batch added last with those of the same one a step before, if there
-  /// was one, and puts them in their place.
-  void add_flips(const std::vector<MaskDecisions>& now, std::span<Tensor> before);
+  /// Compares the masks' decisions with those in `before`, unless that is empty, and puts them in its place.
+  void add_flips(const std::vector<MaskDecisions>& now, std::vector<Tensor>& before);
   /// The means over the micro-batches added so far, in one read from the device.
   StepMetrics read() const;
 
  private:
   int64_t micro_batches_, added_ = 0, columns_ = 0;
   Tensor values_;  // (micro-batches, 2 + masks · mask_statistics): cross-entropy, penalty, statistics
-  Tensor flips_;   // (micro-batches, masks)
+  Tensor flips_;   // (masks)
 };
 
 /// One number of a step as it is logged: under `key` in metrics.jsonl, under `tag` in TensorBoard.

@@ -19,9 +19,9 @@
 namespace ld {
 namespace {
 
-constexpr int64_t kMostTokens = 65536;  // what uint16 can tell apart
-constexpr int64_t kGpt2VocabularySize = 50257;
-constexpr size_t kBlockBytes = size_t{64} << 20;  // of text whose tokens are in memory together
+constexpr int64_t most_tokens = 65536;  // what uint16 can tell apart
+constexpr int64_t gpt2_vocabulary_size = 50257;
+constexpr size_t block_bytes = size_t{64} << 20;  // of text whose tokens are in memory together
 
 // The stages of the work on standard error, with the seconds since the start: a status while a stage lasts, a
 // line when it is done.
@@ -59,9 +59,9 @@ void check_options(const PrepareOptions& options) {
   check(options.tokenizer == "bpe" || !options.vocabulary_size,
         "prepare: --vocabulary-size is for --tokenizer bpe; with --tokenizer ", options.tokenizer,
         " the size follows from the tokenizer, so leave it out");
-  const int64_t size = options.vocabulary_size.value_or(kGpt2VocabularySize);
-  check(size >= 257 && size <= kMostTokens, "prepare: --vocabulary-size ", size, " is not between 257 and ",
-        kMostTokens, " (token files hold 16-bit numbers)");
+  const int64_t size = options.vocabulary_size.value_or(gpt2_vocabulary_size);
+  check(size >= 257 && size <= most_tokens, "prepare: --vocabulary-size ", size, " is not between 257 and ",
+        most_tokens, " (token files hold 16-bit numbers)");
   check(options.name.find('/') == std::string::npos, "prepare: --name ", options.name,
         " holds a slash; the directory goes into --out");
 }
@@ -106,7 +106,7 @@ Tokenizer make_tokenizer(const PrepareOptions& options, std::string_view text, s
           " is neither `bpe` nor `chars` nor a file that exists");
     return Tokenizer::read(options.tokenizer);
   }
-  const int64_t wanted = options.vocabulary_size.value_or(kGpt2VocabularySize);
+  const int64_t wanted = options.vocabulary_size.value_or(gpt2_vocabulary_size);
   stages.start(fmt::format("learning a BPE vocabulary of {} tokens from the training part", grouped(wanted)));
   Tokenizer tokenizer = Tokenizer::train_bpe(train, wanted, stages.reporter());
   const int64_t reached = tokenizer.vocabulary_size();
@@ -127,7 +127,7 @@ Encoded encode(const Tokenizer& tokenizer, std::string_view text, const std::str
                const std::string& path, Stages& stages) {
   stages.start("encoding " + what);
   Encoded out{SafeFile(path)};
-  const auto blocks = cut_between_words(text, kBlockBytes);
+  const auto blocks = cut_between_words(text, block_bytes);
   const auto report = stages.reporter();
   for (size_t i = 0; i < blocks.size(); ++i) {
     const auto in_block = [&](double fraction) {
@@ -174,8 +174,8 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
   const Tokenizer tokenizer = make_tokenizer(options, text, train, stages);
   info.tokenizer = tokenizer.kind_name();
   info.vocabulary_size = tokenizer.vocabulary_size();
-  check(info.vocabulary_size <= kMostTokens, "prepare: the tokenizer (", options.tokenizer, ") has ",
-        info.vocabulary_size, " tokens, but token files hold 16-bit numbers, at most ", kMostTokens,
+  check(info.vocabulary_size <= most_tokens, "prepare: the tokenizer (", options.tokenizer, ") has ",
+        info.vocabulary_size, " tokens, but token files hold 16-bit numbers, at most ", most_tokens,
         "; use --tokenizer bpe");
   Encoded train_part = encode(tokenizer, train, "the training part", prefix + "_train.bin", stages);
   Encoded val_part = encode(tokenizer, val, "the validation part", prefix + "_val.bin", stages);

@@ -8,7 +8,7 @@
 // The table sums up the whole run, one row per op name. Its columns count:
 //   forward    times called, milliseconds since what came before, bytes of its inputs and outputs
 //   backward   milliseconds of its closures, bytes of the gradients of its outputs and inputs
-// The trace holds every single call of the first steps (write_trace says of how many; no step begins after
+// The trace holds every single call of the first steps (traced_steps() says how many; no step begins after
 // `trace_events` calls), in the format of Chrome's trace viewer, which https://ui.perfetto.dev opens.
 //
 // Before each reading of the clock the device is waited for: on a GPU the sum is that of a run in which

@@ -35,11 +35,11 @@ std::string read_file(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   check(descriptor >= 0, path, ": ", std::strerror(errno));
   std::string bytes;
-  constexpr size_t kBlock = 1 << 20;
+  constexpr size_t block = 1 << 20;
   for (;;) {
     const size_t before = bytes.size();
-    bytes.resize(before + kBlock);
-    const ssize_t got = read(descriptor, bytes.data() + before, kBlock);
+    bytes.resize(before + block);
+    const ssize_t got = read(descriptor, bytes.data() + before, block);
     const int error = errno;
     bytes.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got == 0) break;

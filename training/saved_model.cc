@@ -51,6 +51,7 @@ SavedModel::SavedModel(const std::string& checkpoint, bool stochastic_masks) {
           "leave --stochastic-masks out");
     dropout->use_noise_at_inference = true;
   }
+  config.model_config.keep_attention_dropout_in_evaluation = false;  // a switch for losses, not for texts
   model.emplace(config.model_config, config.model_dtype(), std::nullopt);
   for (const Parameter& parameter : model->parameters().all()) {
     file.read_into(parameter.name, parameter.master);

@@ -66,7 +66,7 @@ Losses Trainer::run_micro_batch(int64_t i) {
                                  noise(i, sites::train_batches));
   observed("batch");
   Tape tape;
-  const Pass pass{.training = true, .noise = noise(i), .decisions = true};
+  const Pass pass{.training = true, .noise = noise(i), .decisions = i == 0};
   Losses losses = model_(batch.ids, batch.targets, pass);
   tape.backward(micro_batches == 1 ? losses.loss
                                    : scale(losses.loss, 1.0 / static_cast<double>(micro_batches)));
@@ -106,10 +106,8 @@ StepMetrics Trainer::step() {
   for (int64_t i = 0; i < micro_batches; ++i) {
     const Losses losses = run_micro_batch(i);
     gathered.add(losses);
-    const size_t masks = losses.decisions.size();
-    state_.decisions.resize(masks * static_cast<size_t>(micro_batches));
-    gathered.add_flips(losses.decisions,
-                       std::span(state_.decisions).subspan(static_cast<size_t>(i) * masks, masks));
+    if (i == 0) gathered.add_flips(losses.decisions, state_.decisions);
+    observed("metrics");
     if (Clock::now() - shown < progress_interval) continue;  // reading waits for the device
     show_progress(gathered.read(), i + 1, seconds_since(begin));
     shown = Clock::now();
@@ -162,9 +160,11 @@ std::optional<Estimate> Trainer::estimate(const TokenFile& file, uint32_t site, 
     if (interrupted()) return {};
     const Batch batch =
         draw_batch(file, config_.batch_size, config_.model_config.context_size, noise(i, site));
+    observed("batch");
     const Losses losses = model_(batch.ids, batch.targets, Pass{.training = false, .noise = noise(i)});
     sum.loss += losses.cross_entropy.value().item() / batches;
     sum.error_rate += losses.mistakes.item() / batches;
+    observed("metrics");
     const double done = static_cast<double>(i + 1), seconds = seconds_since(begin);
     if (seconds > 0.5)
       console_.status(fmt::format("estimating the {} loss: batch {}/{}, {} left", what, i + 1,
