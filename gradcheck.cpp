@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "tests/cases.h"
+#include "training/command_line.h"
 #include "training/key_names.h"
 
 namespace {
@@ -30,10 +31,11 @@ std::vector<const OpCase*> cases_of(const std::string& op) {
   if (!found.empty()) return found;
   const std::vector<std::string> names = op_names();
   const std::string_view near = ld::nearest(op, {names.begin(), names.end()});
-  if (!near.empty()) ld::fail("no op is called \"", op, "\"; did you mean ", near, "? (--list names all)");
+  if (!near.empty())
+    ld::fail("gradcheck: no op is called \"", op, "\"; did you mean ", near, "? (--list names all)");
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-  ld::fail("no op is called \"", op, "\"; there are: ", all);
+  ld::fail("gradcheck: no op is called \"", op, "\"; there are: ", all);
 }
 
 void list() {
@@ -121,8 +123,8 @@ void plot(const OpCase& c) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  CLI::App app("Checks the derivative of every op against finite differences in float64.");
+int main(int argc, char** argv) {
+  CLI::App app("Checks the derivative of every op against finite differences in float64.", "gradcheck");
   std::vector<std::string> ops;
   std::string curve;
   bool only_list = false;
@@ -130,13 +132,11 @@ int main(int argc, char** argv) try {
   app.add_option("--curve", curve,
                  "print the error of an op's first case against the step, from 1e-1 to 1e-12");
   app.add_flag("--list", only_list, "name the ops and their cases");
-  CLI11_PARSE(app, argc, argv);
-  ld::require_device();
-  if (only_list) return list(), 0;
-  if (!curve.empty()) return plot(*cases_of(curve).front()), 0;
-  for (const std::string& op : ops) cases_of(op);  // a wrong name ends the run before it begins
-  return check_ops(ops.empty() ? op_names() : ops);
-} catch (const std::exception& error) {
-  fmt::print(stderr, "gradcheck: {}\n", error.what());
-  return 1;
+  return ld::run_program(app, argc, argv, [&] {
+    ld::require_device();
+    if (only_list) return list(), 0;
+    if (!curve.empty()) return plot(*cases_of(curve).front()), 0;
+    for (const std::string& op : ops) cases_of(op);  // a wrong name ends the run before it begins
+    return check_ops(ops.empty() ? op_names() : ops);
+  });
 }

@@ -3,8 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 
+#include "training/command_line.h"
 #include "training/prepare_data.h"
 
 int main(int argc, char** argv) {
@@ -40,15 +40,7 @@ int main(int argc, char** argv) {
                "Shuffle what blank lines separate (an alphabetical dictionary, say) before cutting off the "
                "validation part");
   app.add_option("--seed", options.seed, "Of the shuffle")->type_name("N")->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "prepare: {}; see ./prepare --help\n", error.what());
-    return 1;
-  }
-  try {
+  return ld::run_program(app, argc, argv, [&] {
     const ld::DataInfo info = ld::prepare_data(options);
     fmt::print("vocabulary {}, {} training and {} validation tokens in {}\n", info.vocabulary_size,
                info.train_tokens, info.val_tokens, options.out);
@@ -56,8 +48,6 @@ int main(int argc, char** argv) {
       fmt::print(stderr,
                  "note: {} validation tokens are few; ./train needs more than context_size in each part\n",
                  info.val_tokens);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+    return 0;
+  });
 }

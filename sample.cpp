@@ -5,9 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <exception>
 
 #include "engine/threads.h"
+#include "training/command_line.h"
 #include "training/generate.h"
 #include "training/interrupt.h"
 #include "training/safe_file.h"
@@ -148,18 +148,5 @@ int main(int argc, char** argv) {
   app.add_option("--tokenizer", options.tokenizer, "A tokenizer's file, for a run on raw token files")
       ->type_name("FILE");
   app.add_flag("--no-cache", options.no_cache, "Run the whole window for every token: slow, to compare with");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "sample: {}; see ./sample --help\n", error.what());
-    return 1;
-  }
-  try {
-    return sample(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return ld::run_program(app, argc, argv, [&] { return sample(options); });
 }

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <optional>
 
@@ -11,6 +10,7 @@
 #include "engine/device_details.h"
 #include "engine/threads.h"
 #include "model/sites.h"
+#include "training/command_line.h"
 #include "training/forecast.h"
 #include "training/generate.h"
 #include "training/interrupt.h"
@@ -44,10 +44,7 @@ void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Da
   const ld::TapeTrace trace;
   forward_and_backward();
   fmt::print("{}", trace.table());
-  ld::SafeFile graph(file);
-  graph.write(trace.dot());
-  graph.finish();
-  graph.publish();
+  ld::write_file(file, trace.dot());
   fmt::print("drawn     {}; dot -Tsvg -O {} makes a picture of it\n", file, file);
 }
 
@@ -181,24 +178,11 @@ int main(int argc, char** argv) {
                         return name.ends_with(".json") ? "" : name + " does not end in .json";
                       });
   app.add_flag("--keys", options.keys, "List every key a config may have, and exit");
-  try {
-    app.parse(argc, argv);
+  return ld::run_program(app, argc, argv, [&] {
     options.profiles = profile->count() > 0;
-    if (options.keys) {
-      fmt::print("{}", ld::list_run_config_keys());
-      return 0;
-    }
-    if (options.config.empty() && !options.device_info) throw CLI::RequiredError("CONFIG");
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "train: {}; see ./train --help\n", error.what());
-    return 1;
-  }
-  try {
-    return options.device_info ? describe_device() : train(options);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+    if (options.keys) return fmt::print("{}", ld::list_run_config_keys()), 0;
+    if (options.device_info) return describe_device();
+    ld::check(!options.config.empty(), "train: CONFIG is required; see ./train --help");
+    return train(options);
+  });
 }

@@ -20,6 +20,7 @@
 #include "engine/gemm.h"
 #include "engine/threads.h"
 #include "model/transformer.h"
+#include "training/command_line.h"
 #include "training/optimizer.h"
 #include "training/text.h"
 
@@ -331,16 +332,5 @@ int main(int argc, char** argv) {
   app.add_flag("--compile", o.compile, "PyTorch's model goes through torch.compile")->needs(python);
   app.add_option("--json", o.json_file, "Also write the results, with processor, versions and commit")
       ->type_name("FILE");
-  try {
-    app.parse(argc, argv);
-    run_all(o);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "bench: {}; see --help\n", error.what());
-    return 1;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return ld::run_program(app, argc, argv, [&] { return run_all(o), 0; });
 }

@@ -120,6 +120,27 @@ def draw_parameters(model):
                 p.copy_(draw(*p.shape, scale=0.4))
 
 
+def three_steps(out, model, forward, at_evaluation, steps_kept=(3,), more=lambda result: {}):
+    """Adds the values and gradients of the first forward pass in training, what `more` makes of it, and the parameters after the AdamW steps kept."""
+    model.train()
+    optimizer = adamw(model.parameters(), lr=1e-3, foreach=False)
+    for step in (1, 2, 3):
+        optimizer.zero_grad(set_to_none=True)
+        result = forward()
+        result.loss.backward()
+        if step == 1:
+            out.update({"logits": result.logits, "cross_entropy": result.cross_entropy, "loss": result.loss,
+                        "eval.logits": at_evaluation.logits, "eval.loss": at_evaluation.loss})
+            out.update(more(result))
+            out.update({name: value for name, value in (("l1_norm", result.l1_norm), ("entropy", result.entropy)) if value is not None})
+            out.update({f"grad.{name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        optimizer.step()
+        out[f"adamw.{step}.loss"] = result.loss
+        if step in steps_kept:
+            out.update({f"adamw.{step}.param.{name}": p.detach().clone() for name, p in model.named_parameters()})
+    return out
+
+
 def model_case(seed, learned=None, use_bias=False, l1_norm=None, l1_norm_coeff=0.0, use_entropy=False, entropy_coeff=0.0,
                steps_kept=(3,)):
     B, T, C, L, V = 2, 5, 6, 2, 19
@@ -146,33 +167,24 @@ def model_case(seed, learned=None, use_bias=False, l1_norm=None, l1_norm_coeff=0
         out.update({"config.noise_seed": seed, "noise": noise})
     out.update({f"param.{name}": p.detach().clone() for name, p in model.named_parameters()})
 
-    forward = lambda: model(tokens, targets, noise, l1_norm_coeff, entropy_coeff)
+    def forward():
+        result = model(tokens, targets, noise, l1_norm_coeff, entropy_coeff)
+        if result.masks:
+            mask = torch.stack(result.masks)
+            check_margin(mask.view(noise.shape) if model.training else mask, noise if model.training else 0.5)
+        return result
+
     model.eval()
     with torch.no_grad():
         at_evaluation = forward()
-        if at_evaluation.masks:
-            check_margin(torch.stack(at_evaluation.masks), 0.5)
-    model.train()
-    optimizer = adamw(model.parameters(), lr=1e-3, foreach=False)
-    for step in (1, 2, 3):
-        optimizer.zero_grad(set_to_none=True)
-        result = forward()
-        result.loss.backward()
-        if step == 1:
-            out.update({"logits": result.logits, "cross_entropy": result.cross_entropy, "loss": result.loss,
-                        "eval.logits": at_evaluation.logits, "eval.loss": at_evaluation.loss})
-            if result.masks:
-                mask = torch.stack(result.masks).view(noise.shape).detach()
-                out.update(mask=mask, rounded=round_mask(mask, learned, True, noise))
-                out.update({name: value for name, value in (("l1_norm", result.l1_norm), ("entropy", result.entropy)) if value is not None})
-            out.update({f"grad.{name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        out[f"adamw.{step}.loss"] = result.loss
-        if result.masks:
-            check_margin(torch.stack(result.masks).view(noise.shape), noise)
-        if step in steps_kept:
-            out.update({f"adamw.{step}.param.{name}": p.detach().clone() for name, p in model.named_parameters()})
-    return out
+
+    def masks_of(result):
+        if not result.masks:
+            return {}
+        mask = torch.stack(result.masks).view(noise.shape).detach()
+        return {"mask": mask, "rounded": round_mask(mask, learned, True, noise)}
+
+    return three_steps(out, model, forward, at_evaluation, steps_kept, masks_of)
 
 
 # The sites of model/sites.h: of the embedding's mask, and of block l at 16 + 8 l + place.
@@ -214,21 +226,7 @@ def variant_case(seed, learned, elementwise, every_dropout, l1_norm=None, l1_nor
     model.eval()
     with torch.no_grad():
         at_evaluation = forward()
-    model.train()
-    optimizer = adamw(model.parameters(), lr=1e-3, foreach=False)
-    for step in (1, 2, 3):
-        optimizer.zero_grad(set_to_none=True)
-        result = forward()
-        result.loss.backward()
-        if step == 1:
-            out.update({"logits": result.logits, "cross_entropy": result.cross_entropy, "loss": result.loss,
-                        "eval.logits": at_evaluation.logits, "eval.loss": at_evaluation.loss})
-            out.update({name: value for name, value in (("l1_norm", result.l1_norm), ("entropy", result.entropy)) if value is not None})
-            out.update({f"grad.{name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-        optimizer.step()
-        out[f"adamw.{step}.loss"] = result.loss
-    out.update({f"adamw.3.param.{name}": p.detach().clone() for name, p in model.named_parameters()})
-    return out
+    return three_steps(out, model, forward, at_evaluation)
 
 
 def models():

@@ -17,26 +17,16 @@ double residual_deviation(const ModelConfig& config) {
   return 0.02 / std::sqrt(2.0 * static_cast<double>(config.n_layer));
 }
 
-/// (T, T): 0 where token i may look at token j; elsewhere what makes a probability of 0, and yet is finite, or a
-/// search for the first infinity would end here.
-Tensor make_causal_mask(int64_t T, DType dtype) {
-  std::vector<double> mask;
-  for (int64_t i = 0; i < T; ++i)
-    for (int64_t j = 0; j < T; ++j) mask.push_back(j <= i ? 0 : -1e30);
-  return Tensor::from(mask, {T, T}, dtype);
-}
-
 /// Causal attention with its probabilities (B, H, T, T) in the open, for what has to be done to them.
 /// drop: (B, H·T, T) -> the same shape; a row holds the probabilities of one query.
 template <class Drop>
-Var open_attention(const Var& qkv, int64_t n_head, Tensor& causal_mask, Drop drop) {
+Var open_attention(const Var& qkv, int64_t n_head, Drop drop) {
   const int64_t B = qkv.size(0), T = qkv.size(1), D = qkv.size(2) / 3 / n_head;
   std::vector<Var> parts = split_last(qkv, 3);
   for (Var& part : parts) part = split_heads(part, n_head);  // (B, H, T, D)
-  if (!causal_mask) causal_mask = make_causal_mask(T, qkv.dtype());
   Var scores = matmul(parts[0], parts[1], Transpose::no, Transpose::yes);
-  scores = add(scale(scores, 1 / std::sqrt(static_cast<double>(D))), causal_mask);
-  Var p = drop(reshape(softmax(scores), {B, n_head * T, T}));
+  Var p = causal_softmax(scale(scores, 1 / std::sqrt(static_cast<double>(D))));
+  p = drop(reshape(p, {B, n_head * T, T}));
   return merge_heads(matmul(reshape(p, {B, n_head, T, T}), parts[2]));
 }
 
@@ -53,8 +43,7 @@ Attention::Attention(Parameters& p, const std::string& name, const ModelConfig& 
 Var Attention::attend(const Var& qkv, Forward& run) const {
   const ModelConfig& config = run.config;
   if (probabilities_dropout.is_learned())
-    return open_attention(qkv, config.n_head, run.causal_mask,
-                          [&](const Var& p) { return probabilities_dropout(p, run); });
+    return open_attention(qkv, config.n_head, [&](const Var& p) { return probabilities_dropout(p, run); });
   const bool drops = run.pass.training || config.keep_attention_dropout_in_evaluation;
   return run.attend(qkv, config.n_head,
                     {drops ? config.dropout_rate : 0, probabilities_dropout.noise(run.pass)});

@@ -72,6 +72,12 @@ std::optional<Problem> find_contradiction(const ModelConfig& config) {
   return problem;
 }
 
+bool ModelConfig::precomputes_masks() const {
+  const auto& dropout = learned_dropout_config;
+  return dropout && dropout->mask_function == MaskFunction::attention &&
+         dropout->dropout_input_type == DropoutInput::embed;
+}
+
 void ModelConfig::validate() const {
   ModelConfig copy = *this;  // visitors may change what they see; this one does not
   RangeCheck ranges;

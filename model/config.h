@@ -64,11 +64,6 @@ struct LearnedDropoutConfig {
   NormalConfig a_init = {}, b_init = {};
   double a_lr_factor = 1;  // > 0: the learning rate of A is lr times this
 
-  /// Masks that all depend on nothing but the embedding, and are made together before the first block.
-  bool precomputes_masks() const {
-    return mask_function == MaskFunction::attention && dropout_input_type == DropoutInput::embed;
-  }
-
   bool operator==(const LearnedDropoutConfig&) const = default;
 };
 
@@ -92,6 +87,9 @@ struct ModelConfig {
   bool use_dropout_entropy_penalty = false;
   EntropyPenalty entropy_penalty_type = EntropyPenalty::canonical;
   CoefficientConfig dropout_entropy_coeff_config;
+
+  /// Whether all masks depend on nothing but the embedding, and are made together before the first block.
+  bool precomputes_masks() const;
 
   /// Throws ld::Error, naming the first key whose value is out of range or contradicts another's.
   void validate() const;

@@ -21,8 +21,7 @@ enum class Caching : bool {
 class Decoder {
  public:
   /// Decodes sample `noise.first_sample`; noise is used by use_noise_at_inference and by
-  /// keep_attention_dropout_in_evaluation alone. With
-  /// Caching::on, throws where obstacle(model) says something.
+  /// keep_attention_dropout_in_evaluation alone. Caching::on throws where obstacle(model) says something.
   Decoder(const Transformer& model, const NoiseKey& noise = {}, Caching caching = Caching::on);
 
   /// Why this model cannot be decoded with caching; else empty.

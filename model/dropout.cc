@@ -1,30 +1,12 @@
 #include "model/dropout.h"
 
-#include <array>
+#include <algorithm>
 
 #include "autograd/observer.h"
 #include "model/sites.h"
 #include "ops/dropout.h"
 
 namespace ld {
-namespace {
-
-/// Those of a block, in the order in which they are run.
-constexpr std::array block_places = {DropoutPlace::attention_probabilities, DropoutPlace::attention_output,
-                                     DropoutPlace::feed_forward};
-
-// How many of a block's LearnedDropouts are run before this place; before the end of the block by default.
-int64_t count_in_block(const ModelConfig& config, std::optional<DropoutPlace> before = {}) {
-  int64_t n = 0;
-  for (DropoutPlace place : block_places) {
-    if (place == before) break;
-    n += is_learned(config, place);
-  }
-  return n;
-}
-
-}  // namespace
-
 bool is_learned(const ModelConfig& config, DropoutPlace place) {
   if (!config.learned_dropout_config) return false;
   const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
@@ -47,10 +29,6 @@ std::vector<std::string> learned_dropout_names(const ModelConfig& config) {
     add_name(feed_forward, block + ".feed_forward");
   }
   return names;
-}
-
-int64_t count_learned_dropouts(const ModelConfig& config) {
-  return is_learned(config, DropoutPlace::embedding) + config.n_layer * count_in_block(config);
 }
 
 Dropout::Dropout(Parameters& p, const std::string& name, const ModelConfig& config, DropoutPlace place,
@@ -76,15 +54,16 @@ Dropout::Dropout(Parameters& p, const std::string& name, const ModelConfig& conf
       break;
   }
   if (!learned_) return;
-  if (place != embedding)
-    number_ =
-        ld::is_learned(config, embedding) + layer * count_in_block(config) + count_in_block(config, place);
-  if (!config.learned_dropout_config->precomputes_masks())
+  if (config.precomputes_masks()) {
+    const auto names = learned_dropout_names(config);
+    number_ = std::find(names.begin(), names.end(), name) - names.begin();
+  } else {
     own_ = LearnedDropout(p, name + ".learned_dropout", config, width);
+  }
 }
 
 MaskAngle Dropout::angle(const Var& x, Forward& run) const {
-  if (!run.config.learned_dropout_config->precomputes_masks()) return own_.angle(x, run);
+  if (!run.config.precomputes_masks()) return own_.angle(x, run);
   return {run.precomputed.a, run.precomputed.shift, number_ * x.size(-1)};
 }
 

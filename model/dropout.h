@@ -11,14 +11,13 @@ enum class DropoutPlace { embedding, attention_probabilities, attention_output, 
 bool is_learned(const ModelConfig& config, DropoutPlace place);
 /// The places of a model's LearnedDropouts, in the order in which they are run: "blocks.0.feed_forward", …
 std::vector<std::string> learned_dropout_names(const ModelConfig& config);
-/// How many there are.
-int64_t count_learned_dropouts(const ModelConfig& config);
 
 /// One place. An ordinary Dropout is active in training only, a LearnedDropout always.
 class Dropout {
  public:
   Dropout() = default;
-  /// width: C of what will be dropped. The layer is that of the block; the embedding belongs to none.
+  /// name: as in learned_dropout_names. width: C of what will be dropped. The layer is that of the block; the
+  /// embedding belongs to none.
   Dropout(Parameters& p, const std::string& name, const ModelConfig& config, DropoutPlace place,
           int64_t layer, int64_t width);
 
@@ -35,8 +34,8 @@ class Dropout {
 
   bool learned_ = false;
   uint32_t site_ = 0, mask_site_ = 0;
-  int64_t number_ = 0;  // among the model's LearnedDropouts, in the order in which they are run
-  LearnedDropout own_;  // unless its mask is precomputed
+  int64_t number_ = 0;  // precomputed masks: its place among them
+  LearnedDropout own_;  // the others
 };
 
 }  // namespace ld

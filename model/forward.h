@@ -31,8 +31,6 @@ struct Forward {
   std::vector<MaskedInput> masks = {};        // of those run so far; y is left empty
   std::vector<MaskDecisions> decisions = {};  // likewise, if the pass asks for them
 
-  Tensor causal_mask = {};  // (T, T), of the attentions whose probabilities are masked; the first makes it
-
   /// causal_attention, or the same of a piece of text with the rest in the caches.
   Var attend(const Var& qkv, int64_t n_head, const AttentionDropout& dropout = {});
 };

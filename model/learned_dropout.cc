@@ -78,7 +78,7 @@ MaskAngle LearnedDropout::angle(const Var& x, Forward& run) const {
 
 PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config) {
   const LearnedDropoutConfig& dropout = *config.learned_dropout_config;
-  const int64_t C = config.n_embed, N = count_learned_dropouts(config);
+  const int64_t C = config.n_embed, N = std::ssize(learned_dropout_names(config));
   embed_qkv = Linear(p, "embed_dropout.qkv", C, 3 * C, dropout.use_bias);
   embed_projection = Linear(p, "embed_dropout.projection", C, C, dropout.use_bias);
   qkv = Linear(p, "precomputed_masks.qkv", C, 3 * N * C, dropout.use_bias);
@@ -87,7 +87,7 @@ PrecomputedMasks::PrecomputedMasks(Parameters& p, const ModelConfig& config) {
 
 MaskAngle PrecomputedMasks::angles(const Var& embed, Forward& run) const {
   const LearnedDropoutConfig& dropout = *run.config.learned_dropout_config;
-  const int64_t heads = count_learned_dropouts(run.config) * dropout.n_head;
+  const int64_t heads = shift.size(0) / run.config.n_embed * dropout.n_head;
   auto e_dropout = [&] { return embed_projection(run.attend(embed_qkv(embed), dropout.n_head)); };
   if (!dropout.use_detached_input) return {run.attend(qkv(e_dropout()), heads), shift};
   // Detached, E_dropout and its weights get no gradient; so nothing of it is recorded either.

@@ -2,6 +2,7 @@
 
 #include "engine/normal.h"
 #include "model/sites.h"
+#include "ops/convert.h"
 
 namespace ld {
 
@@ -32,7 +33,9 @@ void Parameters::zero_gradients() {
 }
 
 void Parameter::renew_copy() const {
-  if (has_copy()) var.value().assign(master.to_vector());
+  if (!has_copy()) return;
+  Tensor copy = var.value();
+  copy.copy_from(convert(master, copy.dtype()).value());
 }
 
 Var Parameters::add(const std::string& name, Tensor master, double lr_factor) {

@@ -17,8 +17,7 @@ Transformer::Transformer(const ModelConfig& config, DType dtype, std::optional<u
   const int64_t C = config.n_embed;
   token_embedding_ = parameters_.normal("token_embedding.weight", {config.alphabet_size, C}, 0.02);
   position_embedding_ = parameters_.normal("position_embedding.weight", {config.context_size, C}, 0.02);
-  if (config.learned_dropout_config && config.learned_dropout_config->precomputes_masks())
-    masks_ = PrecomputedMasks(parameters_, config);
+  if (config.precomputes_masks()) masks_ = PrecomputedMasks(parameters_, config);
   embedding_dropout_ = Dropout(parameters_, "embedding", config, DropoutPlace::embedding, 0, C);
   for (int64_t layer = 0; layer < config.n_layer; ++layer)
     blocks_.emplace_back(parameters_, "blocks." + std::to_string(layer), config, layer);
@@ -28,11 +27,11 @@ Transformer::Transformer(const ModelConfig& config, DType dtype, std::optional<u
 Var Transformer::trunk(const Tensor& ids, Forward& run) const {
   Var embed = embedding(ids, token_embedding_, position_embedding_, run.pass.first_token);
   // Masks made from the embedding see it after its dropout, unless that is one of them.
-  const bool precomputes =
-      config_.learned_dropout_config && config_.learned_dropout_config->precomputes_masks();
-  if (precomputes && embedding_dropout_.is_learned()) run.precomputed = masks_.angles(embed, run);
+  if (config_.precomputes_masks() && embedding_dropout_.is_learned())
+    run.precomputed = masks_.angles(embed, run);
   Var x = embedding_dropout_(embed, run);
-  if (precomputes && !embedding_dropout_.is_learned()) run.precomputed = masks_.angles(x, run);
+  if (config_.precomputes_masks() && !embedding_dropout_.is_learned())
+    run.precomputed = masks_.angles(x, run);
   for (const Block& block : blocks_) x = block(x, run);
   return final_layernorm_(x);
 }

@@ -12,4 +12,8 @@ namespace ld {
 /// x (…, C) -> y (…, C).
 Var softmax(const Var& x);
 
+/// x (…, T, T) -> y of the same shape: row i is the softmax of its first i + 1 elements, then zeros. The
+/// elements beyond are not looked at, and their gradient is 0.
+Var causal_softmax(const Var& x);
+
 }  // namespace ld

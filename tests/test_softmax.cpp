@@ -19,6 +19,47 @@ OP_CASES(softmax) {
   cases.add("far from 0", op, {random_tensor({3, 7}, 2, 10, 1)});
 }
 
+OP_CASES(causal_softmax) {
+  auto op = [](const std::vector<Var>& in) { return causal_softmax(in[0]); };
+  for (const Shape& shape : {Shape{2, 2}, {3, 5, 5}, {2, 3, 4, 4}, {33, 33}}) {
+    std::ostringstream name;
+    name << shape;
+    cases.add(name.str(), op, {random_tensor(shape, 1)});
+  }
+}
+
+TEST_CASE("causal_softmax: softmax of what is seen, zeros beyond, whatever stands there") {
+  for (DType dtype : {DType::float32, DType::float64})
+    for (int64_t T : {1, 5, 33}) {
+      INFO(name_of(dtype), ", T ", T);
+      std::vector<double> x = cast(random_tensor({2, T, T}, 1, 0, 2), dtype).to_vector();
+      std::vector<double> masked = x;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const auto n = static_cast<size_t>(T), row = i / n % n, column = i % n;
+        if (column > row) {
+          masked[i] = -INFINITY;
+          x[i] = i % 2 ? NAN : INFINITY;
+        }
+      }
+      Var leaf = Var::leaf(Tensor::from(x, {2, T, T}, dtype));
+      const auto expected = softmax(Tensor::from(masked, {2, T, T}, dtype)).value().to_vector();
+      Tape tape;
+      Var y = causal_softmax(leaf);
+      CHECK(relative_difference(y.value().to_vector(), expected) < (dtype == DType::float64 ? 1e-14 : 1e-6));
+      std::vector<double> dy(x.size(), NAN);  // of what is not seen, nothing may arrive
+      for (size_t i = 0; i < x.size(); ++i)
+        if (masked[i] != -INFINITY) dy[i] = static_cast<double>(i % 3);
+      tape.backward(y, Tensor::from(dy, {2, T, T}, dtype));
+      const auto gradient = leaf.gradient().to_vector();
+      for (size_t i = 0; i < x.size(); ++i) {
+        CHECK(std::isfinite(gradient[i]));
+        if (masked[i] == -INFINITY) CHECK(gradient[i] == 0);
+      }
+    }
+  const Tensor wide = random_tensor({3, 4}, 1);
+  expect_refusal([&] { causal_softmax(wide); }, {"causal_softmax: x has shape (3, 4)", "(…, T, T)"});
+}
+
 TEST_CASE("softmax: e^x / Σ e^x") {
   for (int64_t cols : {1, 31, 33, 1025}) {
     INFO("cols ", cols);

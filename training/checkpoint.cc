@@ -98,16 +98,15 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
       file.read_into(first_moment + parameter.name, moments.m);
       file.read_into(second_moment + parameter.name, moments.v);
     }
-    RunState state{.step = std::stoll(file.metadata("step")),
-                   .best_val_loss = std::stod(file.metadata("best_val_loss")),
-                   .best_step = std::stoll(file.metadata("best_step")),
-                   .estimated_step = std::stoll(file.metadata("estimated_step"))};
+    auto count = [&](const char* key) { return static_cast<int64_t>(file.number(key)); };
+    RunState state{.step = count("step"),
+                   .best_val_loss = file.number("best_val_loss"),
+                   .best_step = count("best_step"),
+                   .estimated_step = count("estimated_step")};
     for (size_t i = 0; file.contains(decisions_prefix + std::to_string(i)); ++i)
       state.decisions.push_back(file.read(decisions_prefix + std::to_string(i)));
     return state;
   } catch (const nlohmann::json::exception& error) {
-    fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
-  } catch (const std::logic_error& error) {  // std::stoll and std::stod
     fail(path, ": its metadata is damaged (", error.what(), "); use another checkpoint");
   }
 }

@@ -34,8 +34,7 @@ T number_at(std::string_view bytes) {
   return value;
 }
 
-// --- protobuf: a field is its key, number·8 + wire type, then its value
-// --------------------------------------
+// --- protobuf: a field is its key, number·8 + wire type, then its value ---------------------------------------
 
 constexpr char double_field(int number) { return static_cast<char>(number << 3 | 1); }
 constexpr char float_field(int number) { return static_cast<char>(number << 3 | 5); }
@@ -62,8 +61,7 @@ std::string text(int field, std::string_view bytes) {
   return text_field(field) + varint(bytes.size()) + std::string(bytes);
 }
 
-// --- records
-// -------------------------------------------------------------------------------------------------
+// --- records --------------------------------------------------------------------------------------------------
 
 // TFRecord's masking: data that holds crcs itself must not look like its own crc.
 uint32_t masked_crc(std::string_view bytes) {

@@ -102,10 +102,7 @@ void Profile::write_trace(const std::string& path) const {
         {"dur", e.us},    {"pid", 1},      {"tid", 1},  {"args", {{"bytes", e.bytes}}}};
     text += event.dump() + (i + 1 < events_.size() ? ",\n" : "\n");
   }
-  SafeFile file(path);
-  file.write(text + "]}\n");
-  file.finish();
-  file.publish();
+  write_file(path, text + "]}\n");
 }
 
 }  // namespace ld

@@ -48,10 +48,7 @@ RunLog::RunLog(const RunFolder& folder, const RunConfig& config, const RunState&
   cut_event_files(folder.path(), [&](int64_t step, std::string_view event) {
     return is_covered(state, step, event.find(val_loss_tag) != event.npos);
   });
-  SafeFile file(path_);
-  file.write(covered_lines(path_, state));
-  file.finish();
-  file.publish();
+  write_file(path_, covered_lines(path_, state));
   lines_.open(path_, std::ios::app);
   check(lines_.is_open(), path_, ": cannot be written; choose another folder with --out");
 }

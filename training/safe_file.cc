@@ -111,4 +111,11 @@ void SafeFile::refuse(const char* action) const {
   fail(path_, ": cannot ", action, " this file: ", std::strerror(error), "; ", advice);
 }
 
+void write_file(const std::string& path, std::string_view bytes) {
+  SafeFile file(path);
+  file.write(bytes);
+  file.finish();
+  file.publish();
+}
+
 }  // namespace ld

@@ -38,4 +38,7 @@ class SafeFile {
   bool waiting_ = false;  // the temporary file exists
 };
 
+/// Writes all of a file, as a SafeFile.
+void write_file(const std::string& path, std::string_view bytes);
+
 }  // namespace ld

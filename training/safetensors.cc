@@ -99,6 +99,15 @@ const std::string& SafetensorsFile::metadata(const std::string& key) const {
   return found->second;
 }
 
+double SafetensorsFile::number(const std::string& key) const {
+  try {
+    return std::stod(metadata(key));
+  } catch (const std::logic_error&) {
+    fail(path_, ": its metadata is damaged (", key, " is \"", metadata(key),
+         "\", no number); use another checkpoint");
+  }
+}
+
 void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) const {
   auto found = entries_.find(name);
   check(found != entries_.end(), path_, ": has no tensor ", name, "; it belongs to another model");

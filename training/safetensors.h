@@ -30,6 +30,8 @@ class SafetensorsFile {
 
   /// The value of a metadata key; an error names the file and the key if it is not there.
   const std::string& metadata(const std::string& key) const;
+  /// The same as a number (an integer up to 2⁵³ exactly); an error names the file, the key and what it holds.
+  double number(const std::string& key) const;
   bool contains(const std::string& name) const { return entries_.contains(name); }
   /// Copies the named tensor into `tensor`, whose shape and dtype must be the stored ones.
   void read_into(const std::string& name, const Tensor& tensor) const;

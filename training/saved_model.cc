@@ -10,14 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double number_in(const SafetensorsFile& file, const std::string& key, const std::string& path) {
-  try {
-    return std::stod(file.metadata(key));
-  } catch (const std::logic_error&) {
-    fail(path, ": its ", key, " is \"", file.metadata(key), "\", no number; use another checkpoint");
-  }
-}
-
 }  // namespace
 
 std::string find_checkpoint(const std::string& run, const std::string& choice) {
@@ -40,8 +32,8 @@ std::string find_checkpoint(const std::string& run, const std::string& choice) {
 SavedModel::SavedModel(const std::string& checkpoint, bool stochastic_masks) {
   const SafetensorsFile file(checkpoint);
   config = parse_run_config(file.metadata("config"), checkpoint + " (its config)");
-  step = static_cast<int64_t>(number_in(file, "step", checkpoint));
-  best_val_loss = number_in(file, "best_val_loss", checkpoint);
+  step = static_cast<int64_t>(file.number("step"));
+  best_val_loss = file.number("best_val_loss");
   if (stochastic_masks) {
     auto& dropout = config.model_config.learned_dropout_config;
     check(dropout.has_value(), checkpoint, ": its model has no masks that could be stochastic; ",

@@ -183,11 +183,6 @@ std::string Tokenizer::file_text() const {
   return text;
 }
 
-void Tokenizer::write(const std::string& path) const {
-  SafeFile file(path);
-  file.write(file_text());
-  file.finish();
-  file.publish();
-}
+void Tokenizer::write(const std::string& path) const { write_file(path, file_text()); }
 
 }  // namespace ld

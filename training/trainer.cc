@@ -49,10 +49,7 @@ Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& dat
       log_(folder_, config, state_),
       first_step_(state_.step),
       saved_step_(state_.step) {
-  SafeFile resolved(folder_.config());
-  resolved.write(to_toml(config_));
-  resolved.finish();
-  resolved.publish();
+  write_file(folder_.config(), to_toml(config_));
 }
 
 NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
