@@ -89,11 +89,11 @@ void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sum
       y[at + c] = static_cast<T>(static_cast<A>(x[at + c]) * rounded);
       return rounded >= A(0.5) ? A(1) : A(0);
     });
-    const A l1 = row.sum([=](int64_t c) { return s.linear_l1 ? math::abs(mr[c]) : A(0.5) * mr[c] * mr[c]; });
-    const A entropy = row.sum([=](int64_t c) {
-      const A e = s.alternate_entropy ? A(1) - mr[c] : mr[c];
-      return -e * math::log2(e + A(entropy_epsilon));
-    });
+    const A l1 = s.linear_l1 ? row.sum([=](int64_t c) { return math::abs(mr[c]); })
+                             : row.sum([=](int64_t c) { return A(0.5) * mr[c] * mr[c]; });
+    auto entropy_of = [](A e) { return -e * math::log2(e + A(entropy_epsilon)); };
+    const A entropy = s.alternate_entropy ? row.sum([=](int64_t c) { return entropy_of(A(1) - mr[c]); })
+                                          : row.sum([=](int64_t c) { return entropy_of(mr[c]); });
     const A high = row.sum([=](int64_t c) { return mr[c] > A(0.9) ? A(1) : A(0); });
     const A low = row.sum([=](int64_t c) { return mr[c] < A(0.1) ? A(1) : A(0); });
     row.once([=] {
