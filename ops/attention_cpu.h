@@ -73,7 +73,7 @@ void exponentials(ForwardMemory<T>& m, int64_t first) {
   vector_at(m.largest) = largest;
   for (int64_t j = 0; j < n; ++j) {
     vector_t<T>& p = vector_at(m.p + j * lanes<T>);
-    p = exp_of_nonpositive(p - largest);
+    p = exp_of_nonpositive<T>(p - largest);
     total += p;
   }
   vector_at(m.total) = total;
@@ -188,7 +188,7 @@ void pair_gradients(BackwardMemory<T>& m, const AttentionSizes& s, int64_t row, 
   const T factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
   for (int64_t i = 0; i < n; ++i) {
     vector_t<T>&p = vector_at(m.p + i * lanes<T>), &ds = vector_at(m.ds + i * lanes<T>);
-    p = exp_of_nonpositive(p - m.log_sum[row + i]);
+    p = exp_of_nonpositive<T>(p - m.log_sum[row + i]);
     if (s.dropout_rate > 0) {
       const vector_t<T> kept = factor * widened<T>(m.kept + (row + i) * m.Tp + first);
       ds = p * (kept * ds - m.delta[row + i]);

@@ -46,26 +46,10 @@ int64_t padded(int64_t n) {
   return (n + lanes<T> - 1) / lanes<T> * lanes<T>;
 }
 
-/// eˣ for x ≤ 0, or NaN: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2, eʳ the polynomial of Moshier's Cephes
-/// library. At most 2 ulp from the exact value; below −87, where it would no longer be a normal number, 0.
-/// Inline and without the special cases of a library's function, which cost as much as the products around
-/// it.
-inline vector_t<float> exp_of_nonpositive(vector_t<float> x) {
-  typedef uint32_t Bits __attribute__((vector_size(64)));
-  const float shift = 0x1.8p23f;  // adding it rounds to an integer, and leaves that in the lowest bits
-  const vector_t<float> shifted = x * 1.44269504f + shift, n = shifted - shift;
-  const vector_t<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
-  vector_t<float> e = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  e = e * r + 8.3334519073e-3f;
-  e = e * r + 4.1665795894e-2f;
-  e = e * r + 1.6666665459e-1f;
-  e = e * r + 5.0000001201e-1f;
-  e = e * r * r + r + 1.0f;
-  const vector_t<float> power = (vector_t<float>)(((Bits)shifted << 23) + (127u << 23));
-  return x < -87.0f ? vector_t<float>{} : e * power;
-}
-inline vector_t<double> exp_of_nonpositive(vector_t<double> x) {
-  for (int64_t r = 0; r < lanes<double>; ++r) x[r] = math::exp(x[r]);
+template <class T>
+vector_t<T> exp_of_nonpositive(vector_t<T> x) {
+#pragma omp simd
+  for (int64_t r = 0; r < lanes<T>; ++r) x[r] = math::exp_of_nonpositive(x[r]);
   return x;
 }
 

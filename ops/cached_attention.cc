@@ -43,7 +43,7 @@ void attend_to_cache(S* y, acc_t<S>* p, const S* qkv, const S* keys, const S* va
       row.each([=](int64_t j) { pr[j] += qd * static_cast<A>(k[d * s.T + j]); });
     }
     const A largest = row.max([=](int64_t j) { return pr[j]; });
-    row.each([=](int64_t j) { pr[j] = math::exp(pr[j] - largest); });
+    row.each([=](int64_t j) { pr[j] = math::exp_of_nonpositive(pr[j] - largest); });
     const A total = row.sum([=](int64_t j) { return pr[j]; });
     for (int64_t d = 0; d < s.D; ++d) {
       const A sum = row.sum([=](int64_t j) { return pr[j] * static_cast<A>(v[d * s.T + j]); });

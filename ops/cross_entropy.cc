@@ -19,7 +19,8 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
     const bool counted = target >= 0;
     const A of_target = counted ? static_cast<A>(l[target]) : A(0);
     const A largest = row.max([=](int64_t j) { return static_cast<A>(l[j]); });
-    const A total = row.sum([=](int64_t j) { return math::exp(static_cast<A>(l[j]) - largest); });
+    const A total =
+        row.sum([=](int64_t j) { return math::exp_of_nonpositive(static_cast<A>(l[j]) - largest); });
     if (mistakes) {
       // The prediction is the first of the largest logits.
       const A before =
@@ -31,7 +32,7 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
       const A factor = counted ? inverse_count[0] : A(0);
       const A scale = factor / total;
       row.each([=](int64_t j) {
-        A p = scale * math::exp(static_cast<A>(l[j]) - largest);
+        A p = scale * math::exp_of_nonpositive(static_cast<A>(l[j]) - largest);
         gradient[r * width + j] = static_cast<T>(j == target ? p - factor : p);
       });
     }

@@ -19,9 +19,10 @@ void softmax_forward(T* y, const T* x, int64_t rows, int64_t cols) {
     if constexpr (causal) row.each([=](int64_t j) { y[r * cols + j] = T(0); });
     row.cols = seen<causal>(r, cols);
     const A largest = row.max([=](int64_t j) { return static_cast<A>(xr[j]); });
-    const A total = row.sum([=](int64_t j) { return math::exp(static_cast<A>(xr[j]) - largest); });
+    const A total =
+        row.sum([=](int64_t j) { return math::exp_of_nonpositive(static_cast<A>(xr[j]) - largest); });
     row.each([=](int64_t j) {
-      y[r * cols + j] = static_cast<T>(math::exp(static_cast<A>(xr[j]) - largest) / total);
+      y[r * cols + j] = static_cast<T>(math::exp_of_nonpositive(static_cast<A>(xr[j]) - largest) / total);
     });
   });
 }
