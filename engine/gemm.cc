@@ -12,6 +12,7 @@
 #include <cublas_v2.h>
 
 #include "engine/launch.h"
+#include "engine/memory.h"
 #else
 #include "engine/emulated_cuda.h"
 #endif
