@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "engine/error.h"
@@ -38,6 +39,8 @@ class BlockCache {
   std::map<int64_t, std::vector<void*>> blocks_;
 };
 
+std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
 class Pool {
  public:
   void* allocate(int64_t size, MemoryUse use, bool in_graph) {
@@ -58,8 +61,10 @@ class Pool {
     }
     if (!block) {
       count(use, -size);
-      fail("out of memory: ", size >> 20, " MiB for ", name_of(use), " with ", report_.total.now >> 20,
-           " MiB in use. Lower batch_size (and raise gradient_accumulation_steps by the same factor)");
+      fail(
+          "out of memory: ", mebibytes(size), " more for ", name_of(use), ", while ",
+          mebibytes(report_.total.now), " are in use (", uses(), "). Lower batch_size and raise ",
+          "gradient_accumulation_steps by the same factor: a step stays what it is, and needs less at a time");
     }
     report_.held += size;
     ++report_.allocations;
@@ -98,6 +103,14 @@ class Pool {
   }
 
  private:
+  /// "weights 12 MiB, gradients 0 MiB, …"
+  std::string uses() const {
+    std::string text;
+    for (int i = 0; i < memory_uses; ++i)
+      text += (i ? ", " : "") + std::string(name_of(static_cast<MemoryUse>(i))) + " " +
+              mebibytes(report_.by_use[static_cast<size_t>(i)].now);
+    return text;
+  }
   void count(MemoryUse use, int64_t bytes) {
     for (MemoryCount* c : {&report_.by_use[static_cast<size_t>(use)], &report_.total}) {
       c->now += bytes;
