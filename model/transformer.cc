@@ -5,6 +5,8 @@
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
+#include "ops/reduce.h"
+#include "ops/stack.h"
 #include "ops/unary.h"
 
 namespace ld {
@@ -36,21 +38,21 @@ Var Transformer::trunk(const Tensor& ids, Forward& run) const {
   return final_layernorm_(x);
 }
 
-std::array<double, 2> Transformer::penalty_factors(int64_t step) const {
-  const auto masks = static_cast<double>(learned_dropout_names(config_).size());
-  return {config_.dropout_l1_norm_coeff_config.at(step) / masks,
-          config_.dropout_entropy_coeff_config.at(step) / masks};
+std::array<double, 2> Transformer::penalty_coefficients(int64_t step) const {
+  return {config_.dropout_l1_norm_coeff_config.at(step), config_.dropout_entropy_coeff_config.at(step)};
 }
 
 Var Transformer::penalty(const std::vector<MaskedInput>& masks, const Pass& pass) const {
   Var total;
-  auto add_term = [&](bool used, size_t which, Var MaskedInput::*term) {
+  auto add_term = [&](bool used, int64_t which, Var MaskedInput::*term) {
     if (!used) return;
-    Var sum;
-    for (const MaskedInput& mask : masks) sum = sum ? add(sum, mask.*term) : mask.*term;
-    Var scaled = pass.penalty_factors
-                     ? multiply(sum, pass.penalty_factors.part(static_cast<int64_t>(which), {}))
-                     : scale(sum, penalty_factors(pass.noise.step)[which]);
+    std::vector<Var> terms;
+    for (const MaskedInput& mask : masks) terms.push_back(mask.*term);
+    const Var over_masks = mean(stack(terms));
+    const Var scaled =
+        pass.penalty_coefficients
+            ? multiply(over_masks, pass.penalty_coefficients.part(which, {}))
+            : scale(over_masks, penalty_coefficients(pass.noise.step)[static_cast<size_t>(which)]);
     total = total ? add(total, scaled) : scaled;
   };
   add_term(config_.use_dropout_l1_norm_penalty, 0, &MaskedInput::l1_norm);

@@ -35,9 +35,8 @@ class Transformer {
   Tensor next_token_logits(const Tensor& ids, const Pass& pass,
                            std::vector<KeyValueCache>* caches = nullptr) const;
 
-  /// What the penalties in `step` are multiplied by, L1 norm and entropy: the coefficients over the number of
-  /// masks.
-  std::array<double, 2> penalty_factors(int64_t step) const;
+  /// What the means over the masks of L1 norm and entropy are multiplied by in `step`.
+  std::array<double, 2> penalty_coefficients(int64_t step) const;
 
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include "autograd/tape.h"
+#include "ops/stack.h"
+
 namespace ld {
 namespace {
 
@@ -16,8 +19,6 @@ constexpr struct {
 };
 static_assert(std::size(statistic_names) == mask_statistics, "every statistic is logged");
 
-constexpr int64_t loss_columns = 2;  // cross-entropy and penalty
-
 }  // namespace
 
 double StepMetrics::mean(MaskStatistic statistic) const {
@@ -28,18 +29,12 @@ double StepMetrics::mean(MaskStatistic statistic) const {
 
 Measured measured(const Losses& losses) {
   const DType dtype = losses.cross_entropy.dtype();
-  auto put = [&](const Tensor& to, int64_t first, const Tensor& from) {
-    check(from.dtype() == dtype, "metrics: the cross-entropy is ", dtype, ", a statistic is ", from.dtype(),
-          "; give them one dtype");
-    to.part(first, from.shape()).copy_from(from);
-  };
-  Measured m{
-      Tensor::zeros({loss_columns}, dtype), Tensor({std::ssize(losses.masks) * mask_statistics}, dtype), {}};
-  put(m.losses, 0, losses.cross_entropy.value());
-  if (losses.penalty) put(m.losses, 1, losses.penalty.value());
-  for (size_t i = 0; i < losses.masks.size(); ++i)
-    put(m.statistics, static_cast<int64_t>(i) * mask_statistics, losses.masks[i]);
-  return m;
+  const Var penalty = losses.penalty ? losses.penalty : Var(Tensor::zeros({}, dtype));
+  const std::vector<Var> masks(losses.masks.begin(), losses.masks.end());
+  const NoGradient no_gradient;
+  return {stack({losses.cross_entropy, penalty}).value(),
+          masks.empty() ? Tensor({0}, dtype) : stack(masks).value(),
+          {}};
 }
 
 Tensor flips_since(std::vector<Tensor>& before, const std::vector<MaskDecisions>& now) {

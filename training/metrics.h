@@ -34,7 +34,7 @@ struct Estimate {
 /// What one micro-batch measures, on the device.
 struct Measured {
   Tensor losses;      // (2): cross-entropy and penalty
-  Tensor statistics;  // (masks · mask_statistics)
+  Tensor statistics;  // (masks, mask_statistics)
   Tensor flips;       // (masks): where asked for
 };
 Measured measured(const Losses& losses);

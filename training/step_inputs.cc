@@ -10,10 +10,10 @@ StepInputs::StepInputs(const Transformer& model, const TokenFile& file, int64_t 
       file_(file),
       tokens_(Tensor({2, batch_size, model.config().context_size}, DType::int32)),
       place_(Tensor({2}, DType::int32)),
-      factors_(Tensor({2}, model.parameters().master_dtype())) {
+      coefficients_(Tensor({2}, model.parameters().master_dtype())) {
   const Shape shape{batch_size, model.config().context_size};
   batch_ = {tokens_.target().part(0, shape), tokens_.target().part(shape.elements(), shape)};
-  pass_ = {.training = true, .penalty_factors = factors_.target()};
+  pass_ = {.training = true, .penalty_coefficients = coefficients_.target()};
 }
 
 void StepInputs::draw(const NoiseKey& noise) {
@@ -29,12 +29,12 @@ void StepInputs::load(const NoiseKey& noise) {
   drawn_.reset();
   *place_.open<NoisePlace>() = {noise.step, noise.first_sample};
   place_.send();
-  const auto factors = model_.penalty_factors(noise.step);
-  if (factors_.target().dtype() == DType::float64)
-    std::copy(factors.begin(), factors.end(), factors_.open<double>());
+  const auto coefficients = model_.penalty_coefficients(noise.step);
+  if (coefficients_.target().dtype() == DType::float64)
+    std::copy(coefficients.begin(), coefficients.end(), coefficients_.open<double>());
   else
-    std::copy(factors.begin(), factors.end(), factors_.open<float>());
-  factors_.send();
+    std::copy(coefficients.begin(), coefficients.end(), coefficients_.open<float>());
+  coefficients_.send();
   pass_.noise = noise;
   pass_.noise.place = static_cast<const NoisePlace*>(place_.target().raw());
 }

@@ -1,6 +1,7 @@
-// What one micro-batch reads and the next one finds changed: its tokens, its place in the noise, the factors
-// of the penalties. It lies in device memory that stays where it is, so that all the rest of a micro-batch can
-// be one CUDA graph (engine/graph.h); and it gets there without anybody waiting (engine/staging.h).
+// What one micro-batch reads and the next one finds changed: its tokens, its place in the noise, the
+// coefficients of the penalties. It lies in device memory that stays where it is, so that all the rest of a
+// micro-batch can be one CUDA graph (engine/graph.h); and it gets there without anybody waiting
+// (engine/staging.h).
 #pragma once
 
 #include <optional>
@@ -29,9 +30,9 @@ class StepInputs {
  private:
   const Transformer& model_;
   const TokenFile& file_;
-  Staging tokens_;   // (2, B, T): ids and targets
-  Staging place_;    // (2): a NoisePlace
-  Staging factors_;  // (2): Pass::penalty_factors
+  Staging tokens_;        // (2, B, T): ids and targets
+  Staging place_;         // (2): a NoisePlace
+  Staging coefficients_;  // (2): Pass::penalty_coefficients
   Batch batch_;
   Pass pass_;
   std::optional<std::pair<uint32_t, uint32_t>> drawn_;  // step and first sample of what tokens_ holds ready
