@@ -11,6 +11,7 @@
 #include "tests/expect.h"
 #include "tests/small_model.h"
 #include "tests/small_run.h"
+#include "training/safetensors.h"
 
 namespace ld {
 namespace {
@@ -168,6 +169,30 @@ TEST_CASE("graph: a training run by graphs is the run without them, to the last 
         CHECK(emulated::graph_launches() == launches + 4 * micro_batches);
         expect_same_end(data.folder("graphs" + name), data.folder("one_by_one" + name));
       }
+}
+
+// Decay that multiplies the weights by −99 in every step makes the scores of attention overflow a few steps
+// later. By then the update has been queued.
+TEST_CASE("graph: a step that is not finite changes nothing, and the op is found without graphs") {
+  const SmallData data;
+  RunConfig config = small_run(data);
+  config.decay_lr = false;
+  config.lr = 1;
+  config.weight_decay = 100;
+  config.checkpoint_interval = 1;
+  const Dataset dataset = open_dataset(config);
+  Transformer model(config.model_config, DType::float32, 3);
+  const int64_t launches = emulated::graph_launches();
+  const std::string message = emulated_test::message_of(
+      [&] { Trainer(config, model, dataset, data.folder("run"), RunStart::fresh).run(); });
+  CHECK(contains(message, " is not finite. The checkpoints in "));
+  CHECK(contains(message, "The first op to blame:\nmicro-batch "));
+  CHECK(emulated::graph_launches() > launches);
+  const SafetensorsFile last(data.folder("run") + "/last.safetensors");
+  const double step = last.number("step");
+  CHECK(contains(message, "step " + std::to_string(static_cast<int>(step) + 1) + ": "));
+  for (const Parameter& parameter : model.parameters().all())
+    CHECK(same_bits(parameter.master, last.read(parameter.name)));
 }
 
 }  // namespace ld
