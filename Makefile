@@ -53,10 +53,10 @@ ifeq ($(DEVICE),cpu)
 ENGINE += engine/device_cpu.cc
 LIBS   += -ldnnl -lmvec -lm
 else ifeq ($(DEVICE),emulated)
-ENGINE += engine/device_gpu.cc $(wildcard engine/emulated_*.cc)
+ENGINE += $(wildcard engine/device_gpu*.cc engine/emulated_*.cc)
 LIBS   += -lboost_context
 else
-ENGINE += engine/device_gpu.cc
+ENGINE += $(wildcard engine/device_gpu*.cc)
 CUDA      := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CPPFLAGS  += -isystem $(CUDA)/include
 LDFLAGS   += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64

@@ -99,8 +99,8 @@ int train(const Options& options) {
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
              ld::grouped(static_cast<int64_t>(data.val.tokens().size())),
              ld::grouped(config.model_config.alphabet_size));
-  fmt::print("model     {} parameters without the positional embedding ({} with it)\n",
-             ld::grouped(model.parameter_count()), ld::grouped(model.parameters().elements()));
+  fmt::print("model     {} parameters without the positional embedding ({} with it), {}\n",
+             ld::grouped(model.parameter_count()), ld::grouped(model.parameters().elements()), config.dtype);
   std::fflush(stdout);
   if (!options.draw.empty()) {
     draw_tape(model, config, data, options.draw);

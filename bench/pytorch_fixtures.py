@@ -474,12 +474,19 @@ def convert():  # float64 to the named dtype and back; the gradient takes the sa
     return cases
 
 
+def stack():
+    cases = Cases(32)
+    cases.add("matrices", lambda a, b, c: torch.stack((a, b, c)), a=draw(2, 3), b=draw(2, 3), c=draw(2, 3))
+    cases.add("mean_of_numbers", lambda a, b: torch.stack((a, b, a)).mean(), a=draw(), b=draw())
+    return cases
+
+
 def operations():
     for cols in (1, 31, 33):
         yield f"op_layernorm_{cols}", layernorm(cols, use_bias=False)
         yield f"op_layernorm_{cols}_bias", layernorm(cols, use_bias=True)
     families = {"binary": binary, "unary": unary, "select": select, "reduce": reduce, "linear": linear, "matmul": matmul, "layout": layout,
-                "slice": slice_columns, "concat": concat, "embedding": embedding, "dropout": dropout, "convert": convert}
+                "slice": slice_columns, "concat": concat, "stack": stack, "embedding": embedding, "dropout": dropout, "convert": convert}
     for name, family in families.items():
         yield f"op_{name}", family()
     yield "op_attention", attention()

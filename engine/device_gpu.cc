@@ -62,11 +62,12 @@ void copy_to_host(void* host, const void* device, size_t bytes) {
   CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, engine_stream()));
   synchronize();
 }
+// Nothing is no node of a graph, hence no copy of no bytes.
 void copy_on_device(void* to, const void* from, size_t bytes) {
-  CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, engine_stream()));
+  if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, engine_stream()));
 }
 void fill_bytes(void* device, int byte, size_t bytes) {
-  CUDA_CHECK(cudaMemsetAsync(device, byte, bytes, engine_stream()));
+  if (bytes > 0) CUDA_CHECK(cudaMemsetAsync(device, byte, bytes, engine_stream()));
 }
 void synchronize() { CUDA_CHECK(cudaStreamSynchronize(engine_stream())); }
 

@@ -21,6 +21,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <source_location>
 #include <string_view>
 #include <tuple>
@@ -145,6 +147,10 @@ struct Launch {
 };
 void run(const Launch& launch);
 
+/// What is put on the stream: done at once, or added to the graph that the stream is captured into
+/// (engine/emulated_graph.cc). Kernels come this way, and so must host code that stands in for a library's.
+void enqueue(std::function<void()> work);
+
 /// The types as the compiler writes them: "long int, ld::scale(float*, long int)::<lambda(int64_t)>".
 template <class... Types>
 constexpr std::string_view type_names() {
@@ -159,13 +165,14 @@ template <class... Parameters>
 void run_kernel(std::string_view name, const char* file, int line, void (*kernel)(Parameters...), dim3 grid,
                 dim3 block, size_t shared_bytes, Parameters... parameters) {
   using Arguments = std::tuple<Parameters...>;
-  const Arguments arguments(parameters...);
+  const auto copies = std::make_shared<const Arguments>(parameters...);
   const auto call = [](const void* kernel, const void* arguments) {
     std::apply(reinterpret_cast<void (*)(Parameters...)>(const_cast<void*>(kernel)),
                *static_cast<const Arguments*>(arguments));
   };
-  run({name, type_names<Parameters...>(), file, line, grid, block, shared_bytes,
-       reinterpret_cast<const void*>(kernel), &arguments, call});
+  const Launch launch{name,         type_names<Parameters...>(),           file,         line, grid, block,
+                      shared_bytes, reinterpret_cast<const void*>(kernel), copies.get(), call};
+  enqueue([launch, copies] { run(launch); });
 }
 
 // ---- Shared memory: poisoned when a block first meets it, exactly as large as declared ----------

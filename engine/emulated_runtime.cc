@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -34,14 +35,17 @@ constexpr std::align_val_t alignment{256};  // as cudaMalloc's
 struct Allocations {
   std::mutex mutex;
   std::map<const char*, size_t> sizes;
-  size_t total = 0;
+  size_t total = 0, limit = SIZE_MAX;
 
   cudaError_t allocate(void** memory, size_t bytes) {
     *memory = nullptr;
+    if (const cudaError_t error = ld::emulated::outside_capture(); error != cudaSuccess)
+      return returned(error);
     if (bytes == 0) return cudaSuccess;
     void* p = nullptr;
     // AddressSanitizer ends the program on a size beyond its own limit, even for a nothrow allocation.
-    if (bytes <= size_t(1) << 37) p = ::operator new(bytes, alignment, std::nothrow);
+    if (bytes <= size_t(1) << 37 && bytes <= limit - std::min(limit, total))
+      p = ::operator new(bytes, alignment, std::nothrow);
     if (!p) return returned(cudaErrorMemoryAllocation);
     std::memset(p, 0xFF, bytes);
     const std::lock_guard lock(mutex);
@@ -52,6 +56,8 @@ struct Allocations {
   }
 
   cudaError_t free(void* memory) {
+    if (const cudaError_t error = ld::emulated::outside_capture(); error != cudaSuccess)
+      return returned(error);
     if (!memory) return cudaSuccess;
     {
       const std::lock_guard lock(mutex);
@@ -108,8 +114,14 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState:
+      return "cudaErrorIllegalState";
     case cudaErrorNotReady:
       return "cudaErrorNotReady";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
   }
   return "unrecognized error code";
 }
@@ -130,8 +142,14 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
+    case cudaErrorIllegalState:
+      return "the operation cannot be performed in the present state";
     case cudaErrorNotReady:
       return "device not ready";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
   }
   return "unrecognized error code";
 }
@@ -220,7 +238,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = physical_memory(_SC_AVPHYS_PAGES);
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return returned(ld::emulated::outside_capture()); }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
@@ -246,8 +264,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return returned(ld::emulated::outside_capture()); }
+cudaError_t cudaStreamQuery(cudaStream_t) { return returned(ld::emulated::outside_capture()); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
@@ -265,8 +283,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   event->recorded = true;
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return returned(ld::emulated::outside_capture()); }
+cudaError_t cudaEventQuery(cudaEvent_t) { return returned(ld::emulated::outside_capture()); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (!start->recorded || !end->recorded) return returned(cudaErrorInvalidResourceHandle);
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
@@ -280,28 +298,49 @@ cudaError_t cudaFree(void* memory) { return device_memory().free(memory); }
 cudaError_t cudaMallocHost(void** memory, size_t bytes) { return host_memory().allocate(memory, bytes); }
 cudaError_t cudaFreeHost(void* memory) { return host_memory().free(memory); }
 
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault)
-    return returned(cudaErrorInvalidMemcpyDirection);
+namespace {
+
+cudaError_t check_copy(const void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault) return cudaErrorInvalidMemcpyDirection;
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  if (bytes == 0) return cudaSuccess;
-  if (to_device && !device_memory().hold(to, bytes)) return returned(cudaErrorInvalidValue);
-  if (from_device && !device_memory().hold(from, bytes)) return returned(cudaErrorInvalidValue);
-  std::memmove(to, from, bytes);
+  if (to_device && !device_memory().hold(to, bytes)) return cudaErrorInvalidValue;
+  if (from_device && !device_memory().hold(from, bytes)) return cudaErrorInvalidValue;
   return cudaSuccess;
 }
+
+}  // namespace
+
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (const cudaError_t error = ld::emulated::outside_capture(); error != cudaSuccess) return returned(error);
+  return cudaMemcpyAsync(to, from, bytes, kind);
+}
+// A graph copies again at every launch, when ordinary host memory may long be something else: a GPU would
+// copy that, here it is an error. Pinned memory is meant to stay.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+  if (bytes == 0) return cudaSuccess;
+  if (const cudaError_t error = check_copy(to, from, bytes, kind); error != cudaSuccess)
+    return returned(error);
+  const bool pageable = (kind == cudaMemcpyHostToDevice && !host_memory().hold(from, bytes)) ||
+                        (kind == cudaMemcpyDeviceToHost && !host_memory().hold(to, bytes));
+  if (pageable && ld::emulated::is_capturing()) return returned(ld::emulated::outside_capture());
+  ld::emulated::enqueue([=] { std::memmove(to, from, bytes); });
+  return cudaSuccess;
 }
 cudaError_t cudaMemset(void* memory, int byte, size_t bytes) {
-  if (bytes == 0) return cudaSuccess;
-  if (!device_memory().hold(memory, bytes)) return returned(cudaErrorInvalidValue);
-  std::memset(memory, byte, bytes);
-  return cudaSuccess;
+  if (const cudaError_t error = ld::emulated::outside_capture(); error != cudaSuccess) return returned(error);
+  return cudaMemsetAsync(memory, byte, bytes);
 }
 cudaError_t cudaMemsetAsync(void* memory, int byte, size_t bytes, cudaStream_t) {
-  return cudaMemset(memory, byte, bytes);
+  if (bytes == 0) return cudaSuccess;
+  if (!device_memory().hold(memory, bytes)) return returned(cudaErrorInvalidValue);
+  ld::emulated::enqueue([=] { std::memset(memory, byte, bytes); });
+  return cudaSuccess;
 }
+
+namespace ld::emulated {
+MemoryLimit::MemoryLimit(size_t bytes) { device_memory().limit = bytes; }
+MemoryLimit::~MemoryLimit() { device_memory().limit = SIZE_MAX; }
+}  // namespace ld::emulated
 
 #endif

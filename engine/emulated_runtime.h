@@ -1,5 +1,6 @@
 // The part of the CUDA runtime's host API that the engine uses, on a CPU. Everything is finished when a call
-// returns, so streams and events hardly do anything. Device memory is ordinary memory: each cudaMalloc is an
+// returns, so streams and events hardly do anything; while a stream is captured into a graph, what would wait
+// for it or change the memory it may use fails, as on a GPU (emulated_graph.cc). Device memory is ordinary memory: each cudaMalloc is an
 // allocation of exactly that size (AddressSanitizer sees one byte beyond it), filled with 0xFF. Copies and
 // sets check that their device side lies within one allocation, and fail with cudaErrorInvalidValue where a
 // GPU would.
@@ -17,12 +18,34 @@ enum cudaError_t {  // CUDA's numbers
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorIllegalState = 401,
   cudaErrorNotReady = 600,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError();  // and forgets it
 cudaError_t cudaPeekAtLastError();
+
+// ---- For the emulated runtime and for tests -----------------------------------------------------
+
+namespace ld::emulated {
+/// The error of a call that is not allowed while the stream is captured, which spoils the capture;
+/// cudaSuccess while it is not.
+cudaError_t outside_capture();
+bool is_capturing();
+/// How many graphs have been launched so far.
+int64_t graph_launches();
+/// Device memory beyond this many bytes is refused while the object lives.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(size_t bytes);
+  ~MemoryLimit();
+  MemoryLimit(const MemoryLimit&) = delete;
+  MemoryLimit& operator=(const MemoryLimit&) = delete;
+};
+}  // namespace ld::emulated
 
 // ---- Devices ------------------------------------------------------------------------------------
 
@@ -82,6 +105,23 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+
+// ---- Graphs: see engine/emulated_graph.cc -------------------------------------------------------
+
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal = 0,
+  cudaStreamCaptureModeThreadLocal = 1,
+  cudaStreamCaptureModeRelaxed = 2,
+};
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 
 // ---- Memory -------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@
 #include <cublas_v2.h>
 
 #include "engine/launch.h"
+#include "engine/memory.h"
+#else
+#include "engine/emulated_cuda.h"
 #endif
 
 namespace ld {
@@ -85,6 +88,13 @@ cublasHandle_t cublas() {
     check(cublasSetMathMode(h, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION) == CUBLAS_STATUS_SUCCESS,
           "gemm: cuBLAS refused the math mode");
     check(cublasSetStream(h, engine_stream()) == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS refused the stream");
+    // Its own workspace it would allocate in the middle of a step, which cannot be captured into a graph. The
+    // size is what NVIDIA recommends for Hopper; it is kept for good.
+    constexpr int64_t workspace_bytes = int64_t{32} << 20;
+    MemoryScope scope(MemoryUse::workspace);
+    static const std::shared_ptr<void> workspace = pool_allocate(workspace_bytes);
+    check(cublasSetWorkspace(h, workspace.get(), workspace_bytes) == CUBLAS_STATUS_SUCCESS,
+          "gemm: cuBLAS refused its workspace");
     return h;
   }();
   return handle;
@@ -144,8 +154,10 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator
     if constexpr (std::is_same_v<T, float>)
       gemm_one(m, n, k, ai, bi, ci, ldc);
     else
-#endif
       gemm_loop(m, n, k, ai, bi, ci, ldc);
+#else
+    emulated::enqueue([=] { gemm_loop(m, n, k, ai, bi, ci, ldc); });
+#endif
   }
 #endif
 }

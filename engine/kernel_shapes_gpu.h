@@ -65,7 +65,7 @@ struct WarpRow {
     return warp_max(best);
   }
   __device__ auto uniforms(const NoiseKey& key, int64_t sample, int64_t first) const {
-    return [key, sample, first](int64_t j) { return key.uniform(sample, first + j); };
+    return [key = key.resolved(), sample, first](int64_t j) { return key.uniform(sample, first + j); };
   }
   template <class F>
   __device__ void each(F f) const {

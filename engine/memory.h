@@ -32,6 +32,19 @@ std::shared_ptr<void> pool_allocate(int64_t bytes);
 /// The tests do; it costs a pass over memory.
 void poison_new_memory(bool on);
 
+/// Memory for work that is captured once and launched many times (engine/graph.h). While a GraphMemory is
+/// open, this thread's blocks come from the cached ones, none from the device, and belong to graphs from then
+/// on: what is freed can serve the next capture, and nobody else as long as a GraphMemory lives.
+class GraphMemory {
+ public:
+  GraphMemory();
+  ~GraphMemory();
+  GraphMemory(const GraphMemory&) = delete;
+  GraphMemory& operator=(const GraphMemory&) = delete;
+  void open();
+  void close();
+};
+
 struct MemoryCount {
   int64_t now = 0, peak = 0;  // bytes in live tensors
 };

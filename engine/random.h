@@ -31,6 +31,12 @@ HOST_AND_KERNEL inline Philox4 philox(Philox4 counter, uint32_t key0, uint32_t k
   return {{c0, c1, c2, c3}};
 }
 
+/// Where a run has come to, in device memory. A CUDA graph that is launched again repeats the arguments of
+/// its kernels (engine/graph.h); what must differ from launch to launch is read from here.
+struct NoisePlace {
+  uint32_t step, first_sample;
+};
+
 /// Where in a run a random number is drawn. `first_sample` is the place in the whole step's batch of the
 /// first sample of the tensor at hand; element e of sample s of that tensor is drawn as (first_sample + s,
 /// e).
@@ -39,13 +45,28 @@ struct NoiseKey {
   uint32_t step = 0;
   uint32_t first_sample = 0;
   uint32_t site = 0;
+  const NoisePlace* place = nullptr;  // a GPU's kernels read step and first_sample here instead
 
-  NoiseKey at(uint32_t other_site) const { return {seed, step, first_sample, other_site}; }
+  NoiseKey at(uint32_t other_site) const { return {seed, step, first_sample, other_site, place}; }
+
+  HOST_AND_KERNEL NoisePlace here() const {
+#ifdef ENGINE_GPU
+    if (place) return *place;
+#endif
+    return {step, first_sample};
+  }
+  /// The same key with `place` read once, for a kernel that draws many numbers.
+  HOST_AND_KERNEL NoiseKey resolved() const {
+    const NoisePlace at = here();
+    return {seed, at.step, at.first_sample, site};
+  }
 
   /// The random bits of elements 4·number to 4·number + 3.
   HOST_AND_KERNEL Philox4 block(int64_t sample, int64_t number) const {
-    return philox({{static_cast<uint32_t>(number), site, first_sample + static_cast<uint32_t>(sample), step}},
-                  static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    const NoisePlace at = here();
+    return philox(
+        {{static_cast<uint32_t>(number), site, at.first_sample + static_cast<uint32_t>(sample), at.step}},
+        static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
   }
   /// 32 random bits.
   HOST_AND_KERNEL uint32_t bits(int64_t sample, int64_t element) const {

@@ -85,6 +85,15 @@ Tensor Tensor::reshaped(const Shape& shape) const {
   return t;
 }
 
+Tensor Tensor::part(int64_t first, const Shape& shape) const {
+  check(first >= 0 && first + shape.elements() <= elements(), "part: ", shape, " from element ", first,
+        " of ", shape_, ", which has ", elements());
+  Tensor t = *this;
+  t.shape_ = shape;
+  t.storage_ = {storage_, static_cast<char*>(raw()) + first * size_of(dtype_)};
+  return t;
+}
+
 Tensor Tensor::clone() const {
   Tensor t(shape_, dtype_);
   t.copy_from(*this);

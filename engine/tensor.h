@@ -44,6 +44,8 @@ class Tensor {
 
   /// The same memory under another shape with as many elements.
   Tensor reshaped(const Shape& shape) const;
+  /// The elements from `first` on, as many as the shape has, in the same memory.
+  Tensor part(int64_t first, const Shape& shape) const;
   Tensor clone() const;
   void copy_from(const Tensor& source);  // same shape and dtype
   /// Overwrites the elements with values from the host, converted to dtype.

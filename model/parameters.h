@@ -41,10 +41,11 @@ class Parameters {
   const std::vector<Parameter>& all() const { return all_; }
   /// Number of elements in all parameters.
   int64_t elements() const;
+  /// Of masters, gradients and losses.
+  DType master_dtype() const { return dtype_ == DType::bfloat16 ? DType::float32 : dtype_; }
   void zero_gradients();
 
  private:
-  DType master_dtype() const { return dtype_ == DType::bfloat16 ? DType::float32 : dtype_; }
   Var add(const std::string& name, Tensor master, double lr_factor = 1);
 
   DType dtype_;

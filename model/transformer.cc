@@ -5,6 +5,8 @@
 #include "ops/cross_entropy.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
+#include "ops/reduce.h"
+#include "ops/stack.h"
 #include "ops/unary.h"
 
 namespace ld {
@@ -36,17 +38,25 @@ Var Transformer::trunk(const Tensor& ids, Forward& run) const {
   return final_layernorm_(x);
 }
 
-Var Transformer::penalty(const std::vector<MaskedInput>& masks, int64_t step) const {
+std::array<double, 2> Transformer::penalty_coefficients(int64_t step) const {
+  return {config_.dropout_l1_norm_coeff_config.at(step), config_.dropout_entropy_coeff_config.at(step)};
+}
+
+Var Transformer::penalty(const std::vector<MaskedInput>& masks, const Pass& pass) const {
   Var total;
-  auto add_term = [&](bool used, const CoefficientConfig& coefficient, Var MaskedInput::*term) {
+  auto add_term = [&](bool used, int64_t which, Var MaskedInput::*term) {
     if (!used) return;
-    Var sum;
-    for (const MaskedInput& mask : masks) sum = sum ? add(sum, mask.*term) : mask.*term;
-    Var scaled = scale(sum, coefficient.at(step) / static_cast<double>(masks.size()));
+    std::vector<Var> terms;
+    for (const MaskedInput& mask : masks) terms.push_back(mask.*term);
+    const Var over_masks = mean(stack(terms));
+    const Var scaled =
+        pass.penalty_coefficients
+            ? multiply(over_masks, pass.penalty_coefficients.part(which, {}))
+            : scale(over_masks, penalty_coefficients(pass.noise.step)[static_cast<size_t>(which)]);
     total = total ? add(total, scaled) : scaled;
   };
-  add_term(config_.use_dropout_l1_norm_penalty, config_.dropout_l1_norm_coeff_config, &MaskedInput::l1_norm);
-  add_term(config_.use_dropout_entropy_penalty, config_.dropout_entropy_coeff_config, &MaskedInput::entropy);
+  add_term(config_.use_dropout_l1_norm_penalty, 0, &MaskedInput::l1_norm);
+  add_term(config_.use_dropout_entropy_penalty, 1, &MaskedInput::entropy);
   return total;
 }
 
@@ -56,7 +66,7 @@ Losses Transformer::operator()(const Tensor& ids, const Tensor& targets, const P
   auto [cross_entropy, mistakes] = linear_cross_entropy(
       x, token_embedding_, targets, pass.training ? CountMistakes::no : CountMistakes::yes);
   Losses losses{cross_entropy, cross_entropy, {}, mistakes, {}, run.decisions};
-  if (pass.training) losses.penalty = penalty(run.masks, pass.noise.step);
+  if (pass.training) losses.penalty = penalty(run.masks, pass);
   if (losses.penalty) losses.loss = add(cross_entropy, losses.penalty);
   for (const MaskedInput& mask : run.masks) losses.masks.push_back(mask.statistics);
   return losses;

@@ -4,6 +4,8 @@
 //   logits = final_layernorm(x) · token_embeddingᵀ
 #pragma once
 
+#include <array>
+
 #include "model/block.h"
 
 namespace ld {
@@ -33,6 +35,9 @@ class Transformer {
   Tensor next_token_logits(const Tensor& ids, const Pass& pass,
                            std::vector<KeyValueCache>* caches = nullptr) const;
 
+  /// What the means over the masks of L1 norm and entropy are multiplied by in `step`.
+  std::array<double, 2> penalty_coefficients(int64_t step) const;
+
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
@@ -42,7 +47,7 @@ class Transformer {
  private:
   /// ids (B, T) -> x (B, T, C) after the final layernorm.
   Var trunk(const Tensor& ids, Forward& run) const;
-  Var penalty(const std::vector<MaskedInput>& masks, int64_t step) const;
+  Var penalty(const std::vector<MaskedInput>& masks, const Pass& pass) const;
 
   ModelConfig config_;
   Parameters parameters_;

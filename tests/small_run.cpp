@@ -112,6 +112,7 @@ RunConfig small_run(const SmallData& data) {
   RunConfig config;
   config.data = data.prefix();
   config.seed = 3;
+  config.dtype = "float32";
   config.train_steps = 12;
   config.batch_size = 3;
   config.gradient_accumulation_steps = 2;

@@ -138,7 +138,9 @@ TEST_CASE("config: defaults, also those that follow from other keys") {
   const RunConfig run = read(minimal_with());
   CHECK(run.data == "data/gcide");
   CHECK(run.seed == 1337);
-  CHECK(run.dtype == "float32");
+  CHECK(run.dtype == usual_dtype);
+  CHECK(std::string(usual_dtype) == (std::string(device_name()) == "cuda" ? "bfloat16" : "float32"));
+  CHECK(to_toml(run).find(std::string("dtype = \"") + usual_dtype) != std::string::npos);  // for a resume
   CHECK(run.gradient_accumulation_steps == 1);
   CHECK(run.decay_lr);
   CHECK(run.lr_decay_iters == 100);

@@ -31,9 +31,9 @@ std::vector<std::string> keys_of(const std::vector<LoggedNumber>& numbers) {
 TEST_CASE("metrics: a step's numbers are the means over its micro-batches, at any moment") {
   for (DType dtype : {DType::float32, DType::float64}) {
     StepGatherer gatherer(4);
-    gatherer.add(losses_of(3, 0.5, 0.25, dtype));
+    gatherer.add(measured(losses_of(3, 0.5, 0.25, dtype)));
     CHECK(gatherer.read().cross_entropy == 3);
-    gatherer.add(losses_of(5, 1, 0.5, dtype));
+    gatherer.add(measured(losses_of(5, 1, 0.5, dtype)));
     const StepMetrics metrics = gatherer.read();  // the other two are still missing
     CHECK(metrics.cross_entropy == 4);
     CHECK(metrics.penalty == 0.75);
@@ -54,8 +54,9 @@ TEST_CASE("metrics: flips compare the decisions of a step with those of the step
   std::vector<Tensor> before;
   auto step = [&](std::vector<double> words) {
     StepGatherer gatherer(1);
-    gatherer.add(losses_of(3, 0.5, 0.25, DType::float32));
-    gatherer.add_flips(decisions(words), before);
+    Measured m = measured(losses_of(3, 0.5, 0.25, DType::float32));
+    m.flips = flips_since(before, decisions(words));
+    gatherer.add(m);
     return gatherer.read();
   };
   CHECK(step({0b11, 0b1010}).flips.empty());  // nothing to compare with
@@ -68,8 +69,8 @@ TEST_CASE("metrics: flips compare the decisions of a step with those of the step
 
 TEST_CASE("metrics: NaN and infinity in one micro-batch show in the mean") {
   StepGatherer gatherer(2);
-  gatherer.add(losses_of(3, NAN, 0.25, DType::float32));
-  gatherer.add(losses_of(INFINITY, 1, 0.5, DType::float32));
+  gatherer.add(measured(losses_of(3, NAN, 0.25, DType::float32)));
+  gatherer.add(measured(losses_of(INFINITY, 1, 0.5, DType::float32)));
   CHECK(std::isinf(gatherer.read().cross_entropy));
   CHECK(std::isnan(gatherer.read().penalty));
 }
@@ -82,7 +83,7 @@ TEST_CASE("metrics: gathered from every variant of the model, they are what the 
     std::vector<Losses> said;
     for (uint64_t i : {0, 1}) {
       said.push_back(model(random_tokens(2, 6, 11, i), random_tokens(2, 6, 11, i + 2), training_pass()));
-      gatherer.add(said.back());
+      gatherer.add(measured(said.back()));
     }
     const StepMetrics metrics = gatherer.read();
     auto mean = [&](auto value) { return (value(said[0]) + value(said[1])) / 2; };
@@ -97,10 +98,10 @@ TEST_CASE("metrics: gathered from every variant of the model, they are what the 
 TEST_CASE("metrics: a model's numbers are logged, and none that it does not have") {
   StepGatherer plain(1), masked(1);
   Losses losses = losses_of(3, 0.5, 0.25, DType::float32);
-  masked.add(losses);
+  masked.add(measured(losses));
   losses.masks.clear();
   losses.penalty = Var();
-  plain.add(losses);
+  plain.add(measured(losses));
   CHECK(keys_of(logged_numbers(plain.read(), small_baseline(), 1)) ==
         std::vector<std::string>{"loss", "cross_entropy", "grad_norm", "lr", "seconds"});
   CHECK(logged_layers(plain.read()).empty());

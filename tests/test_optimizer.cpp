@@ -109,19 +109,23 @@ TEST_CASE("optimizer: the first step moves each element by lr against its gradie
 
 // Norm 5 of (3, 4): brought to 1, the gradient is (0.6, 0.8), up to PyTorch's 10⁻⁶ in the divisor.
 TEST_CASE("optimizer: clipping scales the whole gradient down to its limit, by hand") {
-  CHECK(clip_factor(5, 1) == doctest::Approx(0.2).epsilon(1e-6));
-  CHECK(clip_factor(5, 1) < 0.2);
-  CHECK(clip_factor(5, 10) == 1);
-  CHECK(clip_factor(5, 0) == 1);  // off
-  CHECK(clip_factor(0, 1) == 1);
+  auto factor = [](double norm, double limit) {
+    return clip_factor(Tensor::scalar(norm, DType::float64), limit).item();
+  };
+  CHECK(factor(5, 1) == doctest::Approx(0.2).epsilon(1e-6));
+  CHECK(factor(5, 1) < 0.2);
+  CHECK(factor(5, 10) == 1);
+  CHECK(factor(5, 0) == 1);  // off
+  CHECK(factor(0, 1) == 1);
   Parameters parameters(DType::float64, 1);
   parameters.constant("one", {1}, 2);
   parameters.constant("two", {1}, 2);
   AdamW optimizer(parameters, {.weight_decay = 0});
   for (size_t k : {0, 1})
     parameters.all()[k].var.slot()->gradient = Tensor::scalar(k == 0 ? 3 : 4, DType::float64).reshaped({1});
-  CHECK(optimizer.gradient_norm() == doctest::Approx(5).epsilon(1e-15));
-  optimizer.step(0.01, clip_factor(5, 1));
+  const Tensor norm = optimizer.gradient_norm();
+  CHECK(norm.item() == doctest::Approx(5).epsilon(1e-15));
+  optimizer.step(0.01, clip_factor(norm, 1));
   // m = 0.1·g and v = 0.05·g²; the first step's direction does not depend on the gradient's size.
   for (size_t k : {0, 1}) {
     const double g = k == 0 ? 0.6 : 0.8;
@@ -141,6 +145,39 @@ TEST_CASE("optimizer: NaN is not hidden") {
   optimizer.step(0.01);
   const auto after = four.parameters.all()[1].var.value().to_vector();
   for (size_t i = 0; i < after.size(); ++i) CHECK(std::isnan(after[i]) == (i == 3));
+}
+
+TEST_CASE("optimizer: where the norm or a loss is not finite, nothing is updated") {
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    INFO(std::string(name_of(dtype)));
+    Parameters parameters(dtype, 5);
+    const Var w = parameters.normal("w", {5, 1000}, 0.5);
+    const Parameter& parameter = parameters.all()[0];
+    AdamW optimizer(parameters, {});
+    auto step = [&](double in_gradient, double loss) {
+      std::vector<double> gradient(5000, 1);
+      gradient[4321] = in_gradient;
+      w.slot()->gradient = Tensor::from(gradient, w.shape(), parameters.master_dtype());
+      const Tensor losses = Tensor::from({1.5, 0.5, loss, 0.5}, {2, 2}, parameters.master_dtype());
+      optimizer.step(0.01, clip_factor(optimizer.gradient_norm(), 1, losses));
+    };
+    step(2, 3);
+    const AdamW::Moments& moments = optimizer.moments()[0];
+    const Tensor kept[] = {parameter.master.clone(), w.value().clone(), moments.m.clone(), moments.v.clone()};
+    auto unchanged = [&] {
+      return same_bits(parameter.master, kept[0]) && same_bits(w.value(), kept[1]) &&
+             same_bits(moments.m, kept[2]) && same_bits(moments.v, kept[3]);
+    };
+    for (double bad : {double(NAN), double(INFINITY), -double(INFINITY)}) {
+      step(bad, 3);
+      CHECK(unchanged());
+      step(2, bad);
+      CHECK(unchanged());
+    }
+    step(2, 3);
+    CHECK_FALSE(same_bits(parameter.master, kept[0]));
+    CHECK_FALSE(same_bits(moments.v, kept[3]));
+  }
 }
 
 // s = step + 1: lr·s/300 below 300, then half a cosine to 700,000, then min_lr.

@@ -17,6 +17,7 @@
 #include "ops/reduce.h"
 #include "ops/select.h"
 #include "ops/slice.h"
+#include "ops/stack.h"
 #include "ops/unary.h"
 #include "tests/expect.h"
 #include "tests/fixture.h"
@@ -147,6 +148,13 @@ TEST_CASE("PyTorch: slice, concat and split_last") {
   };
   check_cases(Fixture("op_concat"), {{"concat", {"a", "b", "c"}, [](const Vars& in) { return concat(in); }},
                                      {"split_last", {"x"}, use_parts}});
+}
+
+TEST_CASE("PyTorch: stack") {
+  check_cases(Fixture("op_stack"), {{"matrices", {"a", "b", "c"}, [](const Vars& in) { return stack(in); }},
+                                    {"mean_of_numbers", {"a", "b"}, [](const Vars& in) {
+                                       return mean(stack({in[0], in[1], in[0]}));
+                                     }}});
 }
 
 TEST_CASE("PyTorch: embedding, with repeated tokens and unused positions") {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "training/data_info.h"
@@ -10,19 +11,22 @@
 
 namespace ld {
 
-Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key) {
+void draw_tokens(int32_t* ids, int32_t* targets, const TokenFile& file, int64_t B, int64_t T,
+                 const NoiseKey& key) {
   const auto tokens = file.tokens();
   const auto choices =
       static_cast<uint64_t>(tokens.size()) - static_cast<uint64_t>(T);  // sequence and last target
-  std::vector<int32_t> ids, targets;
-  ids.reserve(static_cast<size_t>(B * T));
-  targets.reserve(static_cast<size_t>(B * T));
   for (int64_t b = 0; b < B; ++b) {
     const uint64_t draw = static_cast<uint64_t>(key.bits(b, 0)) << 32 | key.bits(b, 1);
     const auto* first = tokens.data() + draw % choices;
-    ids.insert(ids.end(), first, first + T);
-    targets.insert(targets.end(), first + 1, first + 1 + T);
+    std::copy_n(first, T, ids + b * T);
+    std::copy_n(first + 1, T, targets + b * T);
   }
+}
+
+Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key) {
+  std::vector<int32_t> ids(static_cast<size_t>(B * T)), targets(ids.size());
+  draw_tokens(ids.data(), targets.data(), file, B, T, key);
   return {Tensor::from(ids, {B, T}), Tensor::from(targets, {B, T})};
 }
 

@@ -15,6 +15,9 @@ struct Batch {
 /// B sequences of T tokens at uniformly random offsets. Sequence b is a pure function of (key, first_sample +
 /// b): what a step sees does not depend on how it is cut into micro-batches, on evaluation or on a resume.
 Batch draw_batch(const TokenFile& file, int64_t B, int64_t T, const NoiseKey& key);
+/// The same into memory of the host, B·T numbers each.
+void draw_tokens(int32_t* ids, int32_t* targets, const TokenFile& file, int64_t B, int64_t T,
+                 const NoiseKey& key);
 
 struct Dataset {
   TokenFile train, val;

@@ -1,6 +1,10 @@
 #include "training/metrics.h"
 
+#include <algorithm>
 #include <numeric>
+
+#include "autograd/tape.h"
+#include "ops/stack.h"
 
 namespace ld {
 namespace {
@@ -15,8 +19,6 @@ constexpr struct {
 };
 static_assert(std::size(statistic_names) == mask_statistics, "every statistic is logged");
 
-constexpr int64_t loss_columns = 2;  // cross-entropy and penalty
-
 }  // namespace
 
 double StepMetrics::mean(MaskStatistic statistic) const {
@@ -25,50 +27,56 @@ double StepMetrics::mean(MaskStatistic statistic) const {
   return masks.empty() ? 0 : sum / static_cast<double>(masks.size());
 }
 
-void StepGatherer::add(const Losses& losses) {
-  const Tensor& cross_entropy = losses.cross_entropy.value();
-  if (!values_) {
-    columns_ = loss_columns + static_cast<int64_t>(losses.masks.size()) * mask_statistics;
-    values_ = Tensor::zeros({micro_batches_, columns_}, cross_entropy.dtype());
-  }
-  auto* row = static_cast<char*>(values_.raw()) + added_++ * columns_ * size_of(values_.dtype());
-  auto put = [&](const Tensor& source, int64_t column) {
-    check(source.dtype() == values_.dtype(), "metrics: losses are ", values_.dtype(), ", a statistic is ",
-          source.dtype(), "; give them one dtype");
-    copy_on_device(row + column * size_of(source.dtype()), source.raw(), static_cast<size_t>(source.bytes()));
-  };
-  put(cross_entropy, 0);
-  if (losses.penalty) put(losses.penalty.value(), 1);
-  for (size_t i = 0; i < losses.masks.size(); ++i)
-    put(losses.masks[i], loss_columns + static_cast<int64_t>(i) * mask_statistics);
+Measured measured(const Losses& losses) {
+  const DType dtype = losses.cross_entropy.dtype();
+  const Var penalty = losses.penalty ? losses.penalty : Var(Tensor::zeros({}, dtype));
+  const std::vector<Var> masks(losses.masks.begin(), losses.masks.end());
+  const NoGradient no_gradient;
+  return {stack({losses.cross_entropy, penalty}).value(),
+          masks.empty() ? Tensor({0}, dtype) : stack(masks).value(),
+          {}};
 }
 
-void StepGatherer::add_flips(const std::vector<MaskDecisions>& now, std::vector<Tensor>& before) {
-  if (!before.empty()) flips_ = Tensor({static_cast<int64_t>(now.size())}, DType::float32);
-  before.resize(now.size());
-  for (size_t i = 0; i < now.size(); ++i) {
-    if (flips_) {
-      const Tensor share = fraction_of_flips(now[i], before[i], DType::float32);
-      copy_on_device(flips_.data<float>() + i, share.raw(), sizeof(float));
-    }
-    before[i] = now[i].words;
+Tensor flips_since(std::vector<Tensor>& before, const std::vector<MaskDecisions>& now) {
+  if (before.empty()) {
+    for (const MaskDecisions& decisions : now) before.push_back(decisions.words);
+    return {};
   }
+  Tensor flips({std::ssize(now)}, DType::float32);
+  for (size_t i = 0; i < now.size(); ++i) {
+    flips.part(static_cast<int64_t>(i), {}).copy_from(fraction_of_flips(now[i], before[i], DType::float32));
+    before[i].copy_from(now[i].words);
+  }
+  return flips;
+}
+
+void StepGatherer::add(const Measured& measured) {
+  auto put = [this](Tensor& rows, const Tensor& row) {
+    if (!rows) rows = Tensor::zeros({micro_batches_, row.elements()}, row.dtype());
+    rows.part(added_ * row.elements(), row.shape()).copy_from(row);
+  };
+  put(losses_, measured.losses);
+  put(statistics_, measured.statistics);
+  ++added_;
+  if (measured.flips) flips_ = measured.flips.clone();
 }
 
 StepMetrics StepGatherer::read() const {
-  const std::vector<double> values = values_.to_vector();
-  auto mean = [&](int64_t column) {
-    double sum = 0;
-    for (int64_t i = 0; i < added_; ++i) sum += values[static_cast<size_t>(i * columns_ + column)];
-    return sum / static_cast<double>(added_);
+  auto means = [this](const Tensor& rows) {
+    const auto columns = static_cast<size_t>(rows.size(1)), added = static_cast<size_t>(added_);
+    const std::vector<double> values = rows.to_vector();
+    std::vector<double> sums(columns, 0);
+    for (size_t i = 0; i < added * columns; ++i) sums[i % columns] += values[i];
+    for (double& sum : sums) sum /= static_cast<double>(added);
+    return sums;
   };
+  const std::vector<double> losses = means(losses_), statistics = means(statistics_);
   StepMetrics metrics;
-  metrics.cross_entropy = mean(0);
-  metrics.penalty = mean(1);
-  for (int64_t column = loss_columns; column < columns_; column += mask_statistics) {
-    MaskStatistics& mask = metrics.masks.emplace_back();
-    for (int k = 0; k < mask_statistics; ++k) mask[static_cast<size_t>(k)] = mean(column + k);
-  }
+  metrics.cross_entropy = losses[0];
+  metrics.penalty = losses[1];
+  for (size_t i = 0; i < statistics.size(); i += mask_statistics)
+    std::copy_n(statistics.begin() + static_cast<std::ptrdiff_t>(i), mask_statistics,
+                metrics.masks.emplace_back().begin());
   if (flips_) metrics.flips = flips_.to_vector();
   return metrics;
 }

@@ -31,21 +31,33 @@ struct Estimate {
   double loss = 0, error_rate = 0;
 };
 
+/// What one micro-batch measures, on the device.
+struct Measured {
+  Tensor losses;      // (2): cross-entropy and penalty
+  Tensor statistics;  // (masks, mask_statistics)
+  Tensor flips;       // (masks): where asked for
+};
+Measured measured(const Losses& losses);
+/// The share of each mask's decisions that are others than those in `before`; these then are put in its
+/// place. No tensor if nothing was there.
+Tensor flips_since(std::vector<Tensor>& before, const std::vector<MaskDecisions>& now);
+
 /// Gathers what the micro-batches of a step measure, on the device: nothing waits for it before `read`.
 class StepGatherer {
  public:
   explicit StepGatherer(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
-  void add(const Losses& losses);
-  /// Compares the masks' decisions with those in `before`, unless that is empty, and puts them in its place.
-  void add_flips(const std::vector<MaskDecisions>& now, std::vector<Tensor>& before);
-  /// The means over the micro-batches added so far, in one read from the device.
+  /// Copies, so that the next micro-batch may write to the same memory.
+  void add(const Measured& measured);
+  /// (micro-batches, 2): cross-entropy and penalty, zero where none has been added yet.
+  const Tensor& losses() const { return losses_; }
+  /// The means over the micro-batches added so far; waits for the device.
   StepMetrics read() const;
 
  private:
-  int64_t micro_batches_, added_ = 0, columns_ = 0;
-  Tensor values_;  // (micro-batches, 2 + masks · mask_statistics): cross-entropy, penalty, statistics
-  Tensor flips_;   // (masks)
+  int64_t micro_batches_, added_ = 0;
+  Tensor losses_, statistics_;  // a row for each micro-batch
+  Tensor flips_;
 };
 
 /// One number of a step as it is logged: under `key` in metrics.jsonl, under `tag` in TensorBoard.

@@ -22,8 +22,10 @@ void visit_keys(KeyVisitor& keys, RunConfig& run) {
   keys.integer({"seed", "of the initial weights, the batches and all noise"}, run.seed, zero_or_count);
   int dtype = static_cast<int>(std::find(std::begin(dtype_names), std::end(dtype_names), run.dtype) -
                                std::begin(dtype_names));
-  keys.choice({"dtype", "of weights and arithmetic; bfloat16 keeps float32 masters of the weights"}, dtype,
-              dtype_names);
+  keys.choice(
+      Key{"dtype", "of weights and arithmetic; bfloat16 keeps float32 masters of the weights"}.defaults_to(
+          "bfloat16 on a GPU, float32 elsewhere"),
+      dtype, dtype_names);
   if (dtype < std::ssize(dtype_names)) run.dtype = dtype_names[dtype];
 
   keys.integer(Key{"train_steps", "steps of the whole run"}.required(), run.train_steps, positive_count);

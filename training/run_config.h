@@ -11,10 +11,18 @@
 
 namespace ld {
 
+/// What a run computes with unless it says otherwise. A GPU multiplies matrices of bfloat16 several times
+/// faster; the emulated one is slow either way, and does as the CPU does.
+#ifdef ENGINE_CUDA
+inline constexpr const char* usual_dtype = "bfloat16";
+#else
+inline constexpr const char* usual_dtype = "float32";
+#endif
+
 struct RunConfig {
   std::string data = "data/gcide";  // prefix of PREFIX_train.bin, PREFIX_val.bin and PREFIX.toml
   int64_t seed = 1337;              // of the initial weights, the batches and all noise
-  std::string dtype = "float32";    // of weights and arithmetic: "float32", "bfloat16" or "float64"
+  std::string dtype = usual_dtype;  // of weights and arithmetic: "float32", "bfloat16" or "float64"
 
   int64_t train_steps = 0;
   int64_t batch_size = 0;                   // sequences per micro-batch

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "autograd/anomaly.h"
+#include "autograd/tape.h"
 #include "model/sites.h"
-#include "ops/unary.h"
 #include "training/interrupt.h"
 #include "training/safe_file.h"
 #include "training/schedule.h"
@@ -47,6 +47,9 @@ Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& dat
                  ? load_checkpoint(folder_.last(), config, fingerprint_, model.parameters(), optimizer_)
                  : RunState{}),
       log_(folder_, config, state_),
+      inputs_(model, data.train, config.batch_size),
+      share_(Tensor::scalar(1.0 / static_cast<double>(config.gradient_accumulation_steps),
+                            model.parameters().master_dtype())),
       first_step_(state_.step),
       saved_step_(state_.step) {
   write_file(folder_.config(), to_toml(config_));
@@ -57,17 +60,32 @@ NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
           static_cast<uint32_t>(micro_batch * config_.batch_size), site};
 }
 
-Losses Trainer::run_micro_batch(int64_t i) {
-  const int64_t micro_batches = config_.gradient_accumulation_steps;
-  const Batch batch = draw_batch(data_.train, config_.batch_size, config_.model_config.context_size,
-                                 noise(i, sites::train_batches));
-  observed("batch");
+Measured Trainer::run_micro_batch(bool first) {
+  if (first) model_.parameters().zero_gradients();
+  Pass pass = inputs_.pass();
+  pass.decisions = first;
   Tape tape;
-  const Pass pass{.training = true, .noise = noise(i), .decisions = i == 0};
-  Losses losses = model_(batch.ids, batch.targets, pass);
-  tape.backward(micro_batches == 1 ? losses.loss
-                                   : scale(losses.loss, 1.0 / static_cast<double>(micro_batches)));
-  return losses;
+  const Losses losses = model_(inputs_.batch().ids, inputs_.batch().targets, pass);
+  tape.backward(losses.loss, share_);
+  Measured result = measured(losses);
+  if (first) result.flips = flips_since(state_.decisions, losses.decisions);
+  observed("metrics");
+  return result;
+}
+
+// In the first step there are no flips yet; after the second the pool has every block that a step needs. Who
+// watches single ops gets them one by one.
+const Measured& Trainer::repeat_micro_batch(int64_t i) {
+  inputs_.load(noise(i));
+  observed("batch");
+  const bool first = i == 0;
+  Measured& result = measured_[first ? 0 : 1];
+  auto work = [&] { result = run_micro_batch(first); };
+  if (state_.step < first_step_ + 2 || TapeObserver::current())
+    work();
+  else
+    graphs_.run(first ? 0 : 1, work);
+  return result;
 }
 
 // No update has been made since the step began, and batches and noise are functions of the step: done again
@@ -76,13 +94,13 @@ Losses Trainer::run_micro_batch(int64_t i) {
 // same slots.
 void Trainer::stop_at_anomaly(const std::string& what) {
   std::string culprit = "none: done again, every result was finite, so they overflow where they are summed";
-  model_.parameters().zero_gradients();
   int64_t i = 0;
   try {
     for (; i < config_.gradient_accumulation_steps; ++i) {
+      inputs_.load(noise(i));
       const ObserverPause pause;  // of a profile
       AnomalyMode watch;
-      run_micro_batch(i);
+      run_micro_batch(i == 0);
     }
   } catch (const Error& error) {
     culprit = fmt::format("micro-batch {}/{}, {}", i + 1, config_.gradient_accumulation_steps, error.what());
@@ -99,27 +117,28 @@ StepMetrics Trainer::step() {
   const auto begin = Clock::now();
   auto shown = begin;
   StepGatherer gathered(micro_batches);
-  model_.parameters().zero_gradients();
   for (int64_t i = 0; i < micro_batches; ++i) {
-    const Losses losses = run_micro_batch(i);
-    gathered.add(losses);
-    if (i == 0) gathered.add_flips(losses.decisions, state_.decisions);
+    gathered.add(repeat_micro_batch(i));
+    if (i + 1 < micro_batches) inputs_.draw(noise(i + 1));
     observed("metrics");
     if (Clock::now() - shown < progress_interval) continue;  // reading waits for the device
     show_progress(gathered.read(), i + 1, seconds_since(begin));
     shown = Clock::now();
   }
-  StepMetrics metrics = gathered.read();
-  observed("metrics");
-  if (!std::isfinite(metrics.loss())) stop_at_anomaly("the loss");
-  metrics.gradient_norm = optimizer_.gradient_norm();
+  const Tensor norm = optimizer_.gradient_norm();
   observed("gradient norm");
-  if (!std::isfinite(metrics.gradient_norm)) stop_at_anomaly("the gradient");
-  metrics.lr = learning_rate(config_, state_.step);
-  optimizer_.step(metrics.lr, clip_factor(metrics.gradient_norm, config_.grad_clip));
+  const double lr = learning_rate(config_, state_.step);
+  optimizer_.step(lr, clip_factor(norm, config_.grad_clip, gathered.losses()));
   observed("adamw");
+  // Only now the host waits for the device. Where a number was not finite, nothing has been updated.
+  StepMetrics metrics = gathered.read();
+  metrics.gradient_norm = norm.item();
+  metrics.lr = lr;
+  if (!std::isfinite(metrics.loss())) stop_at_anomaly("the loss");
+  if (!std::isfinite(metrics.gradient_norm)) stop_at_anomaly("the gradient");
   ++state_.step;
-  synchronize();
+  if (state_.step == first_step_ + 3 && !graphs_.obstacle().empty())
+    console_.line("note      kernels are launched one by one, not as CUDA graphs: " + graphs_.obstacle());
   metrics.seconds = seconds_since(begin);
   return metrics;
 }

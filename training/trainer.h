@@ -1,10 +1,12 @@
 // The training loop: steps, estimates, checkpoints, and what a person sees of them.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <optional>
 #include <string>
 
+#include "engine/graph.h"
 #include "model/transformer.h"
 #include "training/checkpoint.h"
 #include "training/console.h"
@@ -12,6 +14,7 @@
 #include "training/optimizer.h"
 #include "training/run_folder.h"
 #include "training/run_log.h"
+#include "training/step_inputs.h"
 
 namespace ld {
 
@@ -30,8 +33,11 @@ class Trainer {
 
  private:
   StepMetrics step();
-  /// Forward and backward of micro-batch i of the step at hand: adds its share to the gradients.
-  Losses run_micro_batch(int64_t i);
+  /// Forward and backward of the micro-batch in inputs_: adds its share to the gradients, which the first one
+  /// of a step begins.
+  Measured run_micro_batch(bool first);
+  /// The same of micro-batch i of the step at hand, by a graph where there is one.
+  const Measured& repeat_micro_batch(int64_t i);
   /// Does the step at hand again to find the op that made `what` not finite, and throws its name.
   [[noreturn]] void stop_at_anomaly(const std::string& what);
   /// Nothing when interrupted().
@@ -52,8 +58,12 @@ class Trainer {
   AdamW optimizer_;
   RunState state_;
   RunLog log_;
-  int64_t first_step_ = 0;  // of this process
-  int64_t saved_step_ = 0;  // in last.safetensors
+  StepInputs inputs_;
+  Tensor share_;                      // (): of a micro-batch in the loss of its step
+  std::array<Measured, 2> measured_;  // by the last first micro-batch of a step, and by the last other one
+  Graphs graphs_;                     // of these two kinds
+  int64_t first_step_ = 0;            // of this process
+  int64_t saved_step_ = 0;            // in last.safetensors
   std::chrono::steady_clock::time_point saved_at_ = std::chrono::steady_clock::now();
   double step_seconds_ = 0;  // running mean
   Console console_{stdout};
