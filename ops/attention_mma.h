@@ -1,7 +1,7 @@
 // Attention in bfloat16 on tensor cores, after FlashAttention-2 (Dao 2023, arXiv:2307.08691); the mathematics
 // is in attention.h, the parts in attention_tiles.h. All products take bfloat16 and sum in float32; between
 // products numbers are float32, but for P̃ and dS, which are rounded to bfloat16 because they are factors
-// again: an error of at most 2⁻⁹ of each term of the sums for y, dq, dk and dv.
+// again: an error of at most 2⁻⁸ of each term of the sums for y, dq, dk and dv.
 //
 //   forward          a block takes 64 queries and goes through the keys up to the diagonal; softmax runs along:
 //                    whenever a larger score comes, sum and outputs so far are scaled down to it
@@ -70,14 +70,23 @@ __device__ inline float kept_factor(const AttentionSizes& s) {
   return 1.0f / (1.0f - static_cast<float>(s.dropout_rate));
 }
 
+/// Blocks that a multiprocessor should hold at the same time: what bounds the registers of a thread. While one
+/// waits for memory another computes, which counts the more the less there is to compute.
+template <int D>
+constexpr int blocks_at_once = D == 16   ? 6
+                               : D == 32 ? 4
+                               : D == 64 ? 3
+                                         : 2;
+
 template <int D, bool drops>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once<D>)
     forward_kernel(bfloat16* y, float* log_sum, const bfloat16* qkv, AttentionSizes s) {
   DYNAMIC_SHARED(bfloat16, keys);
   bfloat16* const values = keys + tile_elements<D>;
   const Rows at(s, true);
   const Lane lane;
-  const int64_t step = 3 * s.C(), mine = at.first + chunk * lane.warp;
+  const int64_t step = 3 * s.C();
+  const int mine = at.first + chunk * lane.warp;
   const bfloat16* const q_rows = qkv + s.qkv(at.b, 0, at.h);
 
   load_tile<D>(keys, q_rows, step, at.first, s);
@@ -86,7 +95,7 @@ __global__ void __launch_bounds__(threads)
 
   RunningSoftmax softmax{score_factor(s) * log2_of_e};
   Sums<D> sums;
-  for (int64_t first = 0; first <= at.first; first += tile) {
+  for (int first = 0; first <= at.first; first += tile) {
     __syncthreads();
     load_tile<D>(keys, q_rows + s.C(), step, first, s);
     load_tile<D>(values, q_rows + 2 * s.C(), step, first, s);
@@ -94,7 +103,7 @@ __global__ void __launch_bounds__(threads)
     Square p[tile / chunk];
     UNROLL_FRAGMENTS
     for (int c = 0; c < tile / chunk; ++c) {
-      const int64_t key = first + chunk * c;
+      const int key = first + chunk * c;
       p[c] = key <= mine ? scores<D>(q, keys + chunk * c * stride<D>) : Square{};
       if (key >= mine)
         for_each_element(lane, [&](int n, int i, int row, int column) {
@@ -104,7 +113,7 @@ __global__ void __launch_bounds__(threads)
     softmax.take(p, sums);
     UNROLL_FRAGMENTS
     for (int c = 0; c < tile / chunk; ++c) {
-      const int64_t key = first + chunk * c;
+      const int key = first + chunk * c;
       if (key > mine) continue;
       if constexpr (drops) {
         const Kept kept(s, at, mine, key, lane.lane);
@@ -123,9 +132,9 @@ __global__ void __launch_bounds__(threads)
   }
   UNROLL_FRAGMENTS
   for (int r = 0; r < 2; ++r) {
-    const int64_t row = mine + lane.g + 8 * r;
+    const int row = mine + lane.g + 8 * r;
     const float total = quad_sum(softmax.total[r]);
-    if (row >= s.T) continue;
+    if (row >= at.T) continue;
     const Accumulator<bfloat16> out{y, true};
     sums.add_row(out, s.out(at.b, row, at.h), r, (drops ? kept_factor(s) : 1.0f) / total,
                  static_cast<int>(s.D), lane);
@@ -134,14 +143,15 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <int D, bool drops>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once<D>)
     query_gradient_kernel(Accumulator<bfloat16> dqkv, float* delta, const bfloat16* dy, const bfloat16* y,
                           const float* log_sum, const bfloat16* qkv, AttentionSizes s) {
   DYNAMIC_SHARED(bfloat16, keys);
   bfloat16* const values = keys + tile_elements<D>;
   const Rows at(s, true);
   const Lane lane;
-  const int64_t step = 3 * s.C(), mine = at.first + chunk * lane.warp, out = s.out(at.b, 0, at.h);
+  const int64_t step = 3 * s.C(), out = s.out(at.b, 0, at.h);
+  const int mine = at.first + chunk * lane.warp;
   const bfloat16* const q_rows = qkv + s.qkv(at.b, 0, at.h);
   const int own = chunk * lane.warp * stride<D>;
 
@@ -160,10 +170,11 @@ __global__ void __launch_bounds__(threads)
   float log2_sum[2];
   UNROLL_FRAGMENTS
   for (int r = 0; r < 2; ++r) {
-    const int64_t row = mine + lane.g + 8 * r, place = s.row(at.b, row, at.h);
+    const int row = mine + lane.g + 8 * r;
+    const int64_t place = s.row(at.b, row, at.h);
     d[r] = quad_sum(d[r]);
-    log2_sum[r] = row < s.T ? log_sum[place] * log2_of_e : 0.0f;
-    if (row < s.T && lane.t == 0) delta[place] = d[r];
+    log2_sum[r] = row < at.T ? log_sum[place] * log2_of_e : 0.0f;
+    if (row < at.T && lane.t == 0) delta[place] = d[r];
   }
   __syncthreads();
   load_tile<D>(keys, q_rows, step, at.first, s);
@@ -172,13 +183,13 @@ __global__ void __launch_bounds__(threads)
 
   const float factor = score_factor(s), scale = factor * log2_of_e, keep_factor = kept_factor(s);
   Sums<D> dq;
-  for (int64_t first = 0; first <= at.first; first += tile) {
+  for (int first = 0; first <= at.first; first += tile) {
     __syncthreads();
     load_tile<D>(keys, q_rows + s.C(), step, first, s);
     load_tile<D>(values, q_rows + 2 * s.C(), step, first, s);
     __syncthreads();
     for (int c = 0; c < tile / chunk; ++c) {
-      const int64_t key = first + chunk * c;
+      const int key = first + chunk * c;
       if (key > mine) break;
       const bfloat16* rows = keys + chunk * c * stride<D>;
       Square ds = scores<D>(q, rows);
@@ -203,8 +214,8 @@ __global__ void __launch_bounds__(threads)
   }
   UNROLL_FRAGMENTS
   for (int r = 0; r < 2; ++r) {
-    const int64_t row = mine + lane.g + 8 * r;
-    if (row < s.T) dq.add_row(dqkv, s.qkv(at.b, row, at.h), r, factor, static_cast<int>(s.D), lane);
+    const int row = mine + lane.g + 8 * r;
+    if (row < at.T) dq.add_row(dqkv, s.qkv(at.b, row, at.h), r, factor, static_cast<int>(s.D), lane);
   }
 }
 
@@ -213,7 +224,7 @@ template <int D>
 constexpr bool key_factors_stay = D <= 64;
 
 template <int D, bool drops>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, blocks_at_once<D>)
     key_gradient_kernel(Accumulator<bfloat16> dqkv, const float* delta, const bfloat16* dy,
                         const float* log_sum, const bfloat16* qkv, AttentionSizes s) {
   DYNAMIC_SHARED(bfloat16, queries);
@@ -224,7 +235,8 @@ __global__ void __launch_bounds__(threads)
   float* const deltas = log2_sums + tile;
   const Rows at(s, false);
   const Lane lane;
-  const int64_t step = 3 * s.C(), mine = at.first + chunk * lane.warp, out = s.out(at.b, 0, at.h);
+  const int64_t step = 3 * s.C(), out = s.out(at.b, 0, at.h);
+  const int mine = at.first + chunk * lane.warp;
   const bfloat16* const q_rows = qkv + s.qkv(at.b, 0, at.h);
 
   load_tile<D>(keys, q_rows + s.C(), step, at.first, s);
@@ -235,20 +247,20 @@ __global__ void __launch_bounds__(threads)
 
   const float factor = score_factor(s), scale = factor * log2_of_e, keep_factor = kept_factor(s);
   Sums<D> dk, dv;
-  for (int64_t first = at.first; first < s.T; first += tile) {
+  for (int first = at.first; first < at.T; first += tile) {
     __syncthreads();
     load_tile<D>(queries, q_rows, step, first, s);
     load_tile<D>(dys, dy + out, s.C(), first, s);
-    if (const int i = static_cast<int>(threadIdx.x); i < tile && first + i < s.T) {
+    if (const int i = static_cast<int>(threadIdx.x); i < tile && first + i < at.T) {
       const int64_t row = s.row(at.b, first + i, at.h);
       log2_sums[i] = log_sum[row] * log2_of_e;
       deltas[i] = delta[row];
     }
     __syncthreads();
     for (int c = 0; c < tile / chunk; ++c) {
-      const int64_t query = first + chunk * c;
+      const int query = first + chunk * c;
       if (query < mine) continue;
-      if (query >= s.T) break;
+      if (query >= at.T) break;
       const bfloat16 *q = queries + chunk * c * stride<D>, *g = dys + chunk * c * stride<D>;
       Square p = scores<D>(k, q), ds = scores<D>(v, g);
       uint32_t keeps[4] = {};
@@ -260,7 +272,7 @@ __global__ void __launch_bounds__(threads)
       for_each_element(lane, [&](int n, int i, int row, int column) {
         float &x = p.half[n].x[i], &dp = ds.half[n].x[i];
         const int of_tile = chunk * c + column;
-        const bool visible = mine + row <= query + column && query + column < s.T;
+        const bool visible = mine + row <= query + column && query + column < at.T;
         const float weight = exp2_fast(x * scale - log2_sums[of_tile]);
         const float keep = drops ? (keeps[2 * n + i % 2] >> row & 1 ? keep_factor : 0.0f) : 1.0f;
         x = visible ? keep * weight : 0.0f;
@@ -278,8 +290,9 @@ __global__ void __launch_bounds__(threads)
   }
   UNROLL_FRAGMENTS
   for (int r = 0; r < 2; ++r) {
-    const int64_t row = mine + lane.g + 8 * r, place = s.qkv(at.b, row, at.h) + s.C();
-    if (row >= s.T) continue;
+    const int row = mine + lane.g + 8 * r;
+    const int64_t place = s.qkv(at.b, row, at.h) + s.C();
+    if (row >= at.T) continue;
     dk.add_row(dqkv, place, r, factor, static_cast<int>(s.D), lane);
     dv.add_row(dqkv, place + s.C(), r, 1.0f, static_cast<int>(s.D), lane);
   }

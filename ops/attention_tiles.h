@@ -65,15 +65,18 @@ __device__ inline float exp2_fast(float x) {
 }
 
 /// Which 64 rows of which head a block works on. Blocks lie in one dimension of the grid, the only one without
-/// a small limit.
+/// a small limit. Positions in a sequence are ints: an address is computed from them once per row, but they
+/// are compared pair by pair.
 struct Rows {
-  int64_t b, h, first;
+  int64_t b, h;
+  int T, first;
   /// `from_last`: the last rows of a head, which see the most keys, come first, so that no long block is left
   /// at the end.
-  __device__ Rows(const AttentionSizes& s, bool from_last) {
-    const int64_t tiles = (s.T + tile - 1) / tile, head = blockIdx.x / tiles, i = blockIdx.x % tiles;
-    b = head / s.H;
-    h = head % s.H;
+  __device__ Rows(const AttentionSizes& s, bool from_last) : T(static_cast<int>(s.T)) {
+    const int tiles = (T + tile - 1) / tile, head = static_cast<int>(blockIdx.x) / tiles,
+              i = static_cast<int>(blockIdx.x) % tiles;
+    b = head / static_cast<int>(s.H);
+    h = head % static_cast<int>(s.H);
     first = (from_last ? tiles - 1 - i : i) * tile;
   }
 };
@@ -81,7 +84,7 @@ struct Rows {
 /// to (64, D) in shared memory = rows first … of `from`, `step` elements apart; zero beyond row T and column
 /// s.D. Only multiples of 8 columns can be read 16 bytes at a time.
 template <int D>
-__device__ void load_tile(bfloat16* to, const bfloat16* from, int64_t step, int64_t first,
+__device__ void load_tile(bfloat16* to, const bfloat16* from, int64_t step, int first,
                           const AttentionSizes& s) {
   const int columns = static_cast<int>(s.D);
   constexpr int pieces = D / 8;
@@ -89,8 +92,8 @@ __device__ void load_tile(bfloat16* to, const bfloat16* from, int64_t step, int6
   for (int i = static_cast<int>(threadIdx.x); i < tile * pieces; i += threads) {
     const int row = i / pieces, column = i % pieces * 8;
     uint4 piece = make_uint4(0, 0, 0, 0);
-    if (first + row < s.T && column < columns) {
-      const bfloat16* source = from + (first + row) * step + column;
+    if (first + row < static_cast<int>(s.T) && column < columns) {
+      const bfloat16* source = from + static_cast<int64_t>(first + row) * step + column;
       if (columns % 8 == 0) {
         piece = *reinterpret_cast<const uint4*>(source);
       } else {
@@ -232,8 +235,8 @@ __device__ void Sums<D>::add_visible(const FragmentA& weights, const bfloat16* r
 class Kept {
  public:
   /// Each lane draws for eight keys of one query: two blocks of the generator, if they are aligned to it.
-  __device__ Kept(const AttentionSizes& s, const Rows& at, int64_t first_query, int64_t first_key, int lane) {
-    const int64_t query = first_query + lane / 2, key = first_key + lane % 2 * 8;
+  __device__ Kept(const AttentionSizes& s, const Rows& at, int first_query, int first_key, int lane) {
+    const int query = first_query + lane / 2, key = first_key + lane % 2 * 8;
     const int64_t first = (at.h * s.T + query) * s.T + key;
     const auto rate = static_cast<float>(s.dropout_rate);
     uint32_t bits = 0;
