@@ -73,7 +73,7 @@ __device__ inline float kept_factor(const AttentionSizes& s) {
 /// Blocks that a multiprocessor should hold at the same time: what bounds the registers of a thread. While one
 /// waits for memory another computes, which counts the more the less there is to compute.
 template <int D>
-constexpr int blocks_at_once = D == 16   ? 6
+constexpr int blocks_at_once = D == 16   ? 5
                                : D == 32 ? 4
                                : D == 64 ? 3
                                          : 2;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<D>)
       if (key < mine)
         sums.add(weights, rows);
       else
-        sums.add_visible(weights, rows, lane, [](int row, int k) { return k <= row; });
+        sums.add_visible(weights, rows, [](int row, int k) { return k <= row; });
     }
   }
   UNROLL_FRAGMENTS
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<D>)
       if (key < mine)
         dq.add(as_left_factor(ds), rows);
       else
-        dq.add_visible(as_left_factor(ds), rows, lane, [](int row, int k) { return k <= row; });
+        dq.add_visible(as_left_factor(ds), rows, [](int row, int k) { return k <= row; });
     }
   }
   UNROLL_FRAGMENTS
@@ -283,8 +283,8 @@ __global__ void __launch_bounds__(threads, blocks_at_once<D>)
         dk.add(as_left_factor(ds), q);
       } else {
         const auto sees = [](int row, int k) { return k >= row; };
-        dv.add_visible(as_left_factor(p), g, lane, sees);
-        dk.add_visible(as_left_factor(ds), q, lane, sees);
+        dv.add_visible(as_left_factor(p), g, sees);
+        dk.add_visible(as_left_factor(ds), q, sees);
       }
     }
   }

@@ -156,7 +156,7 @@ struct Sums {
   /// The same of the pairs for which sees(row of weights, row of `rows`): the others' weights are 0, but what
   /// they would multiply may be anything.
   template <class Sees>
-  __device__ void add_visible(const FragmentA& weights, const bfloat16* rows, const Lane& at, Sees sees);
+  __device__ void add_visible(const FragmentA& weights, const bfloat16* rows, Sees sees);
 
   /// out[index + column] += factor · the sums of row g (half 0) or g + 8 (half 1), to a row of the tensor.
   __device__ void add_row(Accumulator<bfloat16> out, int64_t index, int half, float factor, int columns,
@@ -193,8 +193,9 @@ __device__ inline bool has_nonfinite(uint32_t pair) {
 
 /// c += a·b of the visible pairs alone, by shuffles: for the rare b that is not finite.
 template <class Sees>
-__device__ void add_product_by_shuffles(FragmentC& c, const FragmentA& a, const FragmentB& b, const Lane& at,
-                                        Sees sees) {
+__device__ __attribute__((noinline)) FragmentC add_product_by_shuffles(FragmentC c, FragmentA a, FragmentB b,
+                                                                       Sees sees) {
+  const Lane at;
   UNROLL_FRAGMENTS
   for (int upper = 0; upper < 2; ++upper)
     for (int source = 0; source < 4; ++source) {
@@ -210,12 +211,12 @@ __device__ void add_product_by_shuffles(FragmentC& c, const FragmentA& a, const 
         if (sees(row, k + 1)) c.x[i] += high_half(weight[i / 2]) * high_half(value[i % 2]);
       }
     }
+  return c;
 }
 
 template <int D>
 template <class Sees>
-__device__ void Sums<D>::add_visible(const FragmentA& weights, const bfloat16* rows, const Lane& at,
-                                     Sees sees) {
+__device__ void Sums<D>::add_visible(const FragmentA& weights, const bfloat16* rows, Sees sees) {
   UNROLL_FRAGMENTS
   for (int n = 0; n < D / 16; ++n) {
     const FragmentB2 right = load_right_factor(rows + 16 * n, stride<D>);
@@ -224,7 +225,7 @@ __device__ void Sums<D>::add_visible(const FragmentA& weights, const bfloat16* r
       const FragmentB& b = right.half[half];
       FragmentC& sum = part[2 * n + half];
       if (__any_sync(all_lanes, has_nonfinite(b.x[0]) || has_nonfinite(b.x[1])))
-        add_product_by_shuffles(sum, weights, b, at, sees);
+        sum = add_product_by_shuffles(sum, weights, b, sees);
       else
         mma_m16n8k16(sum, weights, b, sum);
     }
