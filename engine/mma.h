@@ -33,9 +33,11 @@ struct FragmentA {
 struct FragmentB {
   uint32_t x[2];
 };
-struct FragmentC {
-  float x[4];
+template <class Number>
+struct Fragment {
+  Number x[4];
 };
+using FragmentC = Fragment<float>;  // other numbers lie in the same places where no tensor core is at work
 
 __device__ inline float low_half(uint32_t pair) { return std::bit_cast<float>(pair << 16); }
 __device__ inline float high_half(uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }

@@ -1,5 +1,5 @@
-// Attention in bfloat16 at lengths and head sizes on both sides of every tile that a device may use, held
-// against float64 written out, element by element, within bounds that follow from the roundings.
+// Attention at lengths and head sizes on both sides of every tile that a device may use, held against float64
+// written out; in bfloat16 element by element, within bounds that follow from the roundings.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -141,6 +141,22 @@ TEST_CASE("attention in bfloat16: value and gradient within what the roundings a
     }
 }
 
+// The tolerances of every op's cases (test_cases.cpp).
+TEST_CASE("attention: in float32 and float64 the formula, at ragged sizes") {
+  for (const Sizes& s : ragged_sizes)
+    for (double rate : {0.0, 0.3})
+      for (DType dtype : {DType::float32, DType::float64}) {
+        INFO(name_of(dtype), " ", s, ", dropout ", rate);
+        const Tensor qkv = random_bfloat16({s.B, s.T, 3 * s.H * s.D}, 1),
+                     dy = random_bfloat16({s.B, s.T, s.H * s.D}, 2);
+        const Run found = run_attention(cast(qkv, dtype), cast(dy, dtype), s.H, rate);
+        const Expected expected = expected_attention(qkv.to_vector(), dy.to_vector(), s, rate);
+        const double tolerance = dtype == DType::float32 ? 2e-5 : 1e-12;
+        CHECK_FALSE(!(relative_difference(found.value.to_vector(), expected.y.value) <= tolerance));
+        CHECK_FALSE(!(relative_difference(found.gradients[0].to_vector(), expected.dqkv.value) <= tolerance));
+      }
+}
+
 TEST_CASE("attention in bfloat16: the heads of all masks at once") {
   const Sizes s{1, 5, 234, 3};
   const Tensor qkv = random_bfloat16({s.B, s.T, 3 * s.H * s.D}, 1),
@@ -216,21 +232,22 @@ TEST_CASE("attention: what is not finite stays where it is seen, in every tile")
 }
 
 #ifdef ENGINE_EMULATED
-TEST_CASE("attention in bfloat16: the same bits in every order of blocks, warps and lanes") {
+TEST_CASE("attention: the same bits in every order of blocks, warps and lanes") {
   using emulated_test::Order, emulated_test::ScheduleScope;
-  for (const Sizes& s :
-       {Sizes{1, 65, 2, 13}, {1, 100, 1, 24}, {1, 130, 1, 16}, {1, 70, 1, 64}, {1, 65, 1, 80}}) {
-    INFO(s);
-    const Tensor qkv = random_bfloat16({s.B, s.T, 3 * s.H * s.D}, 1),
-                 dy = random_bfloat16({s.B, s.T, s.H * s.D}, 2);
-    const Run forward = run_attention(qkv, dy, s.H, 0.3);
-    for (auto [order, seed] : {std::pair{Order::reverse, 0}, {Order::random, 1}, {Order::random, 2}}) {
-      const ScheduleScope scope(order, static_cast<uint64_t>(seed));
-      const Run other = run_attention(qkv, dy, s.H, 0.3);
-      CHECK(same_bits(forward.value, other.value));
-      CHECK(same_bits(forward.gradients[0], other.gradients[0]));
+  for (DType dtype : {DType::bfloat16, DType::float32})
+    for (const Sizes& s :
+         {Sizes{1, 65, 2, 13}, {1, 100, 1, 24}, {1, 130, 1, 16}, {1, 70, 1, 64}, {1, 65, 1, 80}}) {
+      INFO(name_of(dtype), " ", s);
+      const Tensor qkv = cast(random_bfloat16({s.B, s.T, 3 * s.H * s.D}, 1), dtype),
+                   dy = cast(random_bfloat16({s.B, s.T, s.H * s.D}, 2), dtype);
+      const Run forward = run_attention(qkv, dy, s.H, 0.3);
+      for (auto [order, seed] : {std::pair{Order::reverse, 0}, {Order::random, 1}, {Order::random, 2}}) {
+        const ScheduleScope scope(order, static_cast<uint64_t>(seed));
+        const Run other = run_attention(qkv, dy, s.H, 0.3);
+        CHECK(same_bits(forward.value, other.value));
+        CHECK(same_bits(forward.gradients[0], other.gradients[0]));
+      }
     }
-  }
 }
 #endif
 
