@@ -70,47 +70,16 @@ struct RunningSoftmax {
   }
 };
 
-/// A block's shared memory: tiles for two streams of rows, then, unless they fit into registers (then they only
-/// pass through), the block's own rows, then where each warp lays its weights.
-template <class T, int D>
-struct SharedTiles {
-  static constexpr int weights_of_warp = on_tensor_cores<T> ? 0 : PlainWeights<T>::elements;
-  T *first, *second, *own_first, *own_second, *weights;
-
-  __device__ SharedTiles(T* memory, int own_tiles, int warp)
-      : first(memory),
-        second(first + tile_elements<T, D>),
-        own_first(own_tiles > 0 ? second + tile_elements<T, D> : first),
-        own_second(own_tiles > 0 ? own_first + tile_elements<T, D> : second),
-        weights(memory + (2 + own_tiles) * tile_elements<T, D> + warp * weights_of_warp) {}
-  static constexpr size_t bytes(int own_tiles) {
-    return ((2 + own_tiles) * tile_elements<T, D> + warps * weights_of_warp) * sizeof(T);
-  }
-};
-
-/// How a block holds its own rows in the loops over keys, and in the one over queries, where tensor cores have
-/// registers for both factors beside both sums up to head size 64.
-template <class T, int D>
-using QueryRows = std::conditional_t<on_tensor_cores<T>, InRegisters<D>, InShared<T, D>>;
-template <class T, int D>
-using KeyRows = std::conditional_t<on_tensor_cores<T> && D <= 64, InRegisters<D>, InShared<T, D>>;
-/// Tiles of shared memory for `factors` such.
-template <class T, int D, class Factor>
-constexpr int own_tiles(int factors) {
-  return std::is_same_v<Factor, InShared<T, D>> ? factors : 0;
-}
-
 /// Blocks that a multiprocessor should hold at the same time: what bounds the registers of a thread. While one
 /// waits for memory another computes, which counts the more the less there is to compute.
 template <class T, int D>
 constexpr int blocks_at_once = sizeof(T) == 8              ? 1
                                : D == 128                  ? 2
-                               : D == 64 || sizeof(T) == 4 ? 3
+                               : sizeof(T) == 4 || D == 64 ? 3
                                : D == 32                   ? 4
                                                            : 5;
 
-// `drops`: whether there may be dropout. The diagonal pairs are those of equal position: a query sees the keys up
-// to itself.
+// In the kernels `mine` is the first of the warp's rows, and `drops` says whether there may be dropout.
 
 template <class T, int D, bool drops>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
@@ -235,12 +204,16 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
         UNROLL_FRAGMENTS
         for (int r = 0; r < 2; ++r) keeps[r] = kept.of_query(lane.g + 8 * r);
       }
-      for_each_element(lane, [&](int n, int i, int row, int column) {
+      for_each_element(lane, [&](int n, int i, int, int column) {
         A& x = ds.half[n].x[i];
         const A p = power_of_2(x * scaling.scale - log2_sum[i / 2]);
         const A keep = !drops ? A(1) : keeps[i / 2] >> column & 1 ? scaling.kept : A(0);
-        x = key + column <= mine + row ? p * (keep * dp.half[n].x[i] - d[i / 2]) : A(0);
+        x = p * (keep * dp.half[n].x[i] - d[i / 2]);
       });
+      if (key == mine)
+        for_each_element(lane, [&](int n, int i, int row, int column) {
+          if (column > row) ds.half[n].x[i] = 0;
+        });
       const auto weights = as_weights(ds, tiles.weights, lane);
       if (key < mine)
         dq.add(weights, keys);
@@ -305,12 +278,15 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       for_each_element(lane, [&](int n, int i, int row, int column) {
         A &x = p.half[n].x[i], &dp = ds.half[n].x[i];
         const int of_tile = chunk * c + column;
-        const bool visible = mine + row <= query + column && query + column < at.T;
         const A weight = power_of_2(x * scaling.scale - log2_sums[of_tile]);
         const A keep = !drops ? A(1) : keeps[2 * n + i % 2] >> row & 1 ? scaling.kept : A(0);
-        x = visible ? keep * weight : A(0);
-        dp = visible ? weight * (keep * dp - deltas[of_tile]) : A(0);
+        x = keep * weight;
+        dp = weight * (keep * dp - deltas[of_tile]);
       });
+      if (query == mine || query + chunk > at.T)  // hidden, or behind the end
+        for_each_element(lane, [&](int n, int i, int row, int column) {
+          if (mine + row > query + column || query + column >= at.T) p.half[n].x[i] = ds.half[n].x[i] = 0;
+        });
       const auto add = [&](Sums<A, D>& sums, const Square<A>& square, const T* rows) {
         const auto weights = as_weights(square, tiles.weights, lane);
         if (query > mine)

@@ -52,8 +52,8 @@ __device__ Square<float> scores(const Left& left, const bfloat16* rows) {
 template <int D, class T>
 requires(!on_tensor_cores<T>) __device__ Square<T> scores(const InShared<T, D>& left, const T* rows) {
   const Lane at;
-  const T *const left_rows = left.rows + at.g * stride<T, D>, *const right_rows =
-                                                                  rows + 2 * at.t * stride<T, D>;
+  const T* const left_rows = left.rows + at.g * stride<T, D>;
+  const T* const right_rows = rows + 2 * at.t * stride<T, D>;
   Square<T> s{};
   for (int k = 0; k < D; k += Piece<T>::size) {
     const Piece<T> a[2] = {piece_at(left_rows + k), piece_at(left_rows + 8 * stride<T, D> + k)};
@@ -185,5 +185,37 @@ struct Sums {
     }
   }
 };
+
+// ---- Where a block keeps what it multiplies ------------------------------------------------------
+
+/// A block's shared memory: tiles for two streams of rows, then, unless they fit into registers (then they only
+/// pass through), the block's own rows, then where each warp lays its weights.
+template <class T, int D>
+struct SharedTiles {
+  static constexpr int weights_of_warp = on_tensor_cores<T> ? 0 : PlainWeights<T>::elements;
+  T *first, *second, *own_first, *own_second, *weights;
+
+  __device__ SharedTiles(T* memory, int own_tiles, int warp)
+      : first(memory),
+        second(first + tile_elements<T, D>),
+        own_first(own_tiles > 0 ? second + tile_elements<T, D> : first),
+        own_second(own_tiles > 0 ? own_first + tile_elements<T, D> : second),
+        weights(memory + (2 + own_tiles) * tile_elements<T, D> + warp * weights_of_warp) {}
+  static constexpr size_t bytes(int own_tiles) {
+    return ((2 + own_tiles) * tile_elements<T, D> + warps * weights_of_warp) * sizeof(T);
+  }
+};
+
+/// How a block holds its own rows in the loops over keys, and in the one over queries, where tensor cores have
+/// registers for both factors beside both sums up to head size 64.
+template <class T, int D>
+using QueryRows = std::conditional_t<on_tensor_cores<T>, InRegisters<D>, InShared<T, D>>;
+template <class T, int D>
+using KeyRows = std::conditional_t<on_tensor_cores<T> && D <= 64, InRegisters<D>, InShared<T, D>>;
+/// Tiles of shared memory for `factors` such.
+template <class T, int D, class Factor>
+constexpr int own_tiles(int factors) {
+  return std::is_same_v<Factor, InShared<T, D>> ? factors : 0;
+}
 
 }  // namespace ld::attention_flash
