@@ -16,7 +16,7 @@ void softmax_forward(T* y, const T* x, int64_t rows, int64_t cols) {
   using A = acc_t<T>;
   for_each_row(rows, cols, [=] KERNEL(int64_t r, auto row) {
     const T* xr = x + r * cols;
-    if constexpr (causal) row.each([=](int64_t j) { y[r * cols + j] = T(0); });
+    if (causal) row.each([=](int64_t j) { y[r * cols + j] = T(0); });  // nvcc: no lambda in an if constexpr
     row.cols = seen<causal>(r, cols);
     const A largest = row.max([=](int64_t j) { return static_cast<A>(xr[j]); });
     const A total = row.sum([=](int64_t j) { return math::exp(static_cast<A>(xr[j]) - largest); });
