@@ -13,8 +13,7 @@
 // (emulated_cuda.cc). All fibers of a block live on one OS thread, so `thread_local` is the shared memory of
 // a block; with OpenMP the blocks of a grid are spread over the OS threads.
 //
-// Tensor cores: the wrapper mma_m16n8k16(d, a, b, c) belongs into a file engine/mma.h of its own: inline PTX
-// under nvcc, here a warp_collective whose Combine computes all lanes' d from all lanes' a, b and c.
+// Tensor cores are in engine/mma.h: inline PTX under nvcc, here warp collectives.
 #pragma once
 
 #include <bit>

@@ -1,12 +1,15 @@
-// Attention on the GPU, the plain form: a warp per query row, and in backward also a warp per key row, so
-// that every gradient element is summed by one warp in a fixed order. Scores are computed by one thread per
-// key; products with v, k, q and dy by one thread per column, the probabilities passing from lane to lane.
+// Attention on the GPU: attention_flash.h for every head size that a model trains with, and for wider ones (more
+// than 128 columns, 64 in float64) the plain form below: a warp per query row, and in backward also a warp per
+// key row, so that every gradient element is summed by one warp in a fixed order. Scores are computed by one
+// thread per key; products with v, k, q and dy by one thread per column, the probabilities passing from lane to
+// lane.
 #pragma once
 
 #include <limits>
 
 #include "engine/kernel_shapes.h"
 #include "engine/math.h"
+#include "ops/attention_flash.h"
 #include "ops/attention_kernel.h"
 
 namespace ld {
@@ -148,6 +151,7 @@ inline dim3 grid(const AttentionSizes& s) {
 
 template <class T>
 void attention_forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
+  if (s.D <= attention_flash::most_columns<T>) return attention_flash::forward(y, log_sum, qkv, s);
   using namespace attention_gpu;
   launch(forward_kernel<T>, grid(s), dim3(block), 0, y, log_sum, qkv, s);
 }
@@ -155,6 +159,7 @@ void attention_forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSiz
 template <class T>
 void attention_backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_sum, const T* qkv,
                         const AttentionSizes& s) {
+  if (s.D <= attention_flash::most_columns<T>) return attention_flash::backward(dqkv, dy, y, log_sum, qkv, s);
   using namespace attention_gpu;
   Tensor delta({s.B, s.H, s.T}, dtype_of<acc_t<T>>());
   auto* d = delta.data<acc_t<T>>();

@@ -83,7 +83,7 @@ TEST_CASE("attention: softmax(q·kᵀ/√D) · v, causal") {
 
 TEST_CASE("attention: changing a token leaves every output before it bit-identical") {
   const int64_t T = 33, C = 2 * 17;
-  for (DType dtype : {DType::float32, DType::float64})
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16})
     for (double rate : {0.0, 0.25})
       for (int64_t changed : {1, 7, 8, 15, 16, 31, 32}) {
         INFO(name_of(dtype), ", dropout ", rate, ", token ", changed);
