@@ -114,11 +114,6 @@ void mean_of_sums(T* statistics, const T* sums, const MaskSizes s) {
                     [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
 }
 
-template <class T>
-void pick(T* out, const T* from, int64_t i) {
-  for_each(1, [=] KERNEL(int64_t) { out[0] = from[i]; });
-}
-
 /// d_angle = dM · −½ sin(angle) of every element, into memory of its own that holds M before; dx on the way.
 template <MaskRounding rounding, bool stochastic, class T>
 void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
@@ -247,8 +242,6 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
   dispatch_float("learned_dropout", x.dtype(), [&](auto t) {
     using T = decltype(t);
     using A = acc_t<T>;
-    l1 = Tensor(Shape{}, dtype_of<A>());
-    entropy = Tensor(Shape{}, dtype_of<A>());
     statistics = Tensor({mask_statistics}, dtype_of<A>());
     Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
     mask_forward(m.data<A>(), as.data<T>(), shifts.data<T>(), s);
@@ -257,9 +250,9 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
       learned_dropout_forward(r, y.data<T>(), sums.data<A>(), m.data<A>(), base.data<A>(), xs.data<T>(), s);
     });
     mean_of_sums(statistics.data<A>(), sums.data<A>(), s);
-    pick(l1.data<A>(), statistics.data<A>(), mean_l1_norm);
-    pick(entropy.data<A>(), statistics.data<A>(), mean_entropy);
   });
+  l1 = statistics.part(mean_l1_norm, {});
+  entropy = statistics.part(mean_entropy, {});
   auto outputs = record("learned_dropout", {x, a, shift}, {y, l1, entropy}, [=](const Gradients& g) {
     dispatch_float("learned_dropout", xs.dtype(), [&](auto t) {
       using T = decltype(t);
