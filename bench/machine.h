@@ -38,6 +38,11 @@ inline nlohmann::json machine() {
                            {"compiler", __VERSION__},
                            {"glibc", gnu_get_libc_version()},
                            {"commit", commit}};
+#if defined(ENGINE_CUDA)
+  const std::string driver =
+      output_of("nvidia-smi --id=0 --query-gpu=driver_version --format=csv,noheader 2>/dev/null", status);
+  result["driver"] = status == 0 ? driver : "unknown";
+#endif
 #if defined(ENGINE_CPU)
   const dnnl_version_t* dnnl = dnnl_version();
   result["onednn"] =
