@@ -70,9 +70,9 @@ Block::Block(Parameters& p, const std::string& name, const ModelConfig& config, 
   feed_forward = FeedForward(p, name + ".feed_forward", config, layer);
 }
 
-Var Block::operator()(const Var& x, Forward& run) const {
-  Var y = add(x, attention(layernorm1(x), run));
-  return add(y, feed_forward(layernorm2(y), run));
+void Block::operator()(ResidualStream& x, Forward& run) const {
+  x.add(attention(x.read(layernorm1), run));
+  x.add(feed_forward(x.read(layernorm2), run));
 }
 
 }  // namespace ld

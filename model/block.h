@@ -33,7 +33,7 @@ struct Block {
   FeedForward feed_forward;
   Block() = default;
   Block(Parameters& p, const std::string& name, const ModelConfig& config, int64_t layer);
-  Var operator()(const Var& x, Forward& run) const;
+  void operator()(ResidualStream& x, Forward& run) const;
 };
 
 }  // namespace ld

@@ -20,4 +20,16 @@ LayerNorm::LayerNorm(Parameters& p, const std::string& name, int64_t C, bool use
 
 Var LayerNorm::operator()(const Var& x) const { return layernorm(x, weight, bias); }
 
+Var ResidualStream::read(const LayerNorm& layernorm) {
+  if (!added_) return layernorm(x_);
+  const SumAndNorm both = add_layernorm(x_, std::exchange(added_, {}), layernorm.weight, layernorm.bias);
+  x_ = both.sum;
+  return both.y;
+}
+
+void ResidualStream::add(Var y) {
+  check(!added_, "residual stream: something was added and not read");
+  added_ = std::move(y);
+}
+
 }  // namespace ld

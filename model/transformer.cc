@@ -34,8 +34,9 @@ Var Transformer::trunk(const Tensor& ids, Forward& run) const {
   Var x = embedding_dropout_(embed, run);
   if (config_.precomputes_masks() && !embedding_dropout_.is_learned())
     run.precomputed = masks_.angles(x, run);
-  for (const Block& block : blocks_) x = block(x, run);
-  return final_layernorm_(x);
+  ResidualStream stream(x);
+  for (const Block& block : blocks_) block(stream, run);
+  return stream.read(final_layernorm_);
 }
 
 std::array<double, 2> Transformer::penalty_coefficients(int64_t step) const {

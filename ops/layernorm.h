@@ -13,4 +13,12 @@ namespace ld {
 /// x (…, C), weight (C), bias (C) or empty. PyTorch's eps is the default.
 Var layernorm(const Var& x, const Var& weight, const Var& bias = {}, double eps = 1e-5);
 
+/// sum = x + to_add and y = layernorm(sum), both (…, C), in one pass over memory: a residual block goes on with
+/// the sum, and its next layer reads y. The gradient of both inputs is dsum plus that of layernorm.
+struct SumAndNorm {
+  Var sum, y;
+};
+SumAndNorm add_layernorm(const Var& x, const Var& to_add, const Var& weight, const Var& bias = {},
+                         double eps = 1e-5);
+
 }  // namespace ld

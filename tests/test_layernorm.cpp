@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "ops/binary.h"
 #include "ops/layernorm.h"
 #include "tests/cases.h"
 #include "tests/expect.h"
@@ -26,6 +27,33 @@ OP_CASES(layernorm) {
   cases.add("weight is also the bias",
             [](const std::vector<Var>& in) { return layernorm(in[0], in[1], in[1]); },
             {random_tensor({3, 5}, 9), random_tensor({5}, 10)});
+}
+
+// Both outputs are used, or one.
+OP_CASES(add_layernorm) {
+  auto both = [](const std::vector<Var>& in) {
+    const SumAndNorm out = add_layernorm(in[0], in[1], in[2], in.size() > 3 ? in[3] : Var());
+    return add(out.sum, multiply(out.y, out.y));
+  };
+  for (auto [rows, cols] : {std::array{7, 5}, {33, 31}, {2, 1025}}) {
+    std::vector<Tensor> inputs = {random_tensor({rows, cols}, 1, 0.5, 0.5), random_tensor({rows, cols}, 4),
+                                  random_tensor({cols}, 2, 1, 0.5)};
+    const std::string name = std::to_string(rows) + "x" + std::to_string(cols);
+    cases.add(name, both, inputs);
+    inputs.push_back(random_tensor({cols}, 3));
+    cases.add(name + " with bias", both, inputs);
+  }
+  const std::vector<Tensor> inputs = {random_tensor({3, 5}, 5), random_tensor({3, 5}, 6),
+                                      random_tensor({5}, 7)};
+  cases.add(
+      "only the norm", [](const std::vector<Var>& in) { return add_layernorm(in[0], in[1], in[2]).y; },
+      inputs);
+  cases.add(
+      "only the sum", [](const std::vector<Var>& in) { return add_layernorm(in[0], in[1], in[2]).sum; },
+      inputs);
+  cases.add("x is added to itself",
+            [](const std::vector<Var>& in) { return add_layernorm(in[0], in[0], in[1]).y; },
+            {inputs[0], inputs[2]});
 }
 
 std::vector<double> naive(const std::vector<double>& x, const std::vector<double>& w,
@@ -53,6 +81,26 @@ TEST_CASE("layernorm: (x − mean)/√(var + eps) · w + b") {
                               naive(x.to_vector(), w.to_vector(), {}, static_cast<size_t>(cols), 0.1)) <
           1e-12);
   }
+}
+
+TEST_CASE("add_layernorm: the bits of add and layernorm, values and gradients") {
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    INFO(name_of(dtype));
+    std::vector<Tensor> inputs;
+    for (const Tensor& x : {random_tensor({7, 33}, 1), random_tensor({7, 33}, 2), random_tensor({33}, 3)})
+      inputs.push_back(cast(x, dtype));
+    const Run fused = run([](auto&in) { return add_layernorm(in[0], in[1], in[2]).y; }, inputs),
+              plain = run([](auto&in) { return layernorm(add(in[0], in[1]), in[2]); }, inputs);
+    CHECK(fused.value.to_vector() == plain.value.to_vector());
+    for (size_t i = 0; i < inputs.size(); ++i)
+      CHECK(fused.gradients[i].to_vector() == plain.gradients[i].to_vector());
+  }
+}
+
+TEST_CASE("add_layernorm: misuse") {
+  const Tensor x = random_tensor({3, 5}, 1), w = random_tensor({5}, 2), other = random_tensor({3, 4}, 3);
+  expect_refusal([&] { add_layernorm(x, other, w); }, {"add_layernorm: to_add", "(3, 4)", "(3, 5)"});
+  expect_refusal([&] { add_layernorm(x, {}, w); }, {"add_layernorm", "nothing to add"});
 }
 
 TEST_CASE("layernorm: one column is its bias, and no gradient reaches x") {
