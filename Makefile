@@ -1,6 +1,6 @@
-# make                builds ./train, ./sample, ./prepare and ./gradcheck for the machine it finds, and the default corpus
+# make                builds ./train, ./sample and ./prepare for the machine it finds, and the default corpus
 # make test           builds and runs the tests
-# make gradcheck      every op's gradient against finite differences, as a table
+# make gradcheck      builds ./gradcheck and runs it: every op's gradient against finite differences, as a table
 # make bench          time a training step; BENCH="--help" lists its options
 # make data           the default corpus (part of plain make)
 # make lint, format   check the layout of the sources, or mend it
@@ -66,7 +66,7 @@ NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr --W
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
 endif
 
-PROGRAMS := train sample prepare gradcheck
+PROGRAMS := train sample prepare
 LIBRARY  := $(ENGINE) $(wildcard autograd/*.cc ops/*.cc model/*.cc training/*.cc)
 TESTS    := $(wildcard tests/*.cpp)
 ifeq ($(DEVICE),emulated)  # whole training runs: hundreds of steps without a kernel that the others do not run
@@ -78,7 +78,7 @@ object    = $(patsubst %,$(BUILD)/%.o,$(1))
 DATA     := data/gcide.toml
 
 # --- targets -----------------------------------------------------------------------------------------------
-.PHONY: all programs $(PROGRAMS) data test bench lint format clean help found
+.PHONY: all programs $(PROGRAMS) gradcheck data test bench lint format clean help found
 .DELETE_ON_ERROR:
 
 all: found programs data
@@ -101,7 +101,7 @@ $(BUILD)/run_tests: $(call object,$(TESTS))
 $(BUILD)/gradcheck: $(call object,gradcheck.cpp $(CASES))
 $(BUILD)/run_bench: $(call object,bench/bench.cpp)
 $(BUILD)/train $(BUILD)/sample $(BUILD)/prepare: $(BUILD)/%: $(BUILD)/%.cpp.o
-$(addprefix $(BUILD)/,$(PROGRAMS) run_tests run_bench): $(BUILD)/library.a
+$(addprefix $(BUILD)/,$(PROGRAMS) gradcheck run_tests run_bench): $(BUILD)/library.a
 	@echo "link      $@"
 	@$(CXX) $(LDFLAGS) $(filter %.o,$^) $(BUILD)/library.a $(LIBS) -o $@
 
@@ -180,4 +180,4 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
--include $(patsubst %.o,%.d,$(call object,$(LIBRARY) $(TESTS) $(PROGRAMS:=.cpp) bench/bench.cpp))
+-include $(patsubst %.o,%.d,$(call object,$(LIBRARY) $(TESTS) $(PROGRAMS:=.cpp) gradcheck.cpp bench/bench.cpp))
