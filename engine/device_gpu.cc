@@ -56,13 +56,18 @@ void device_free(void* memory) { CUDA_CHECK(cudaFree(memory)); }
 // From pageable host memory cudaMemcpyAsync returns once the source has been read, so the caller may reuse
 // it.
 void copy_to_device(void* device, const void* host, size_t bytes) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  CUDA_CHECK(cudaStreamIsCapturing(engine_stream(), &capture));
+  check(capture == cudaStreamCaptureStatusNone, "capture: ", bytes,
+        " bytes are copied from host memory, which ",
+        "every launch of the graph would read again; send them before, by Staging");
   CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, engine_stream()));
 }
 void copy_to_host(void* host, const void* device, size_t bytes) {
   CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, engine_stream()));
   synchronize();
 }
-// Nothing is no node of a graph, hence no copy of no bytes.
+// A graph has no node that does nothing: copies and fills of 0 bytes are left out.
 void copy_on_device(void* to, const void* from, size_t bytes) {
   if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, engine_stream()));
 }

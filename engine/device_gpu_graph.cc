@@ -47,10 +47,15 @@ class Opened {
 
 }  // namespace
 
-Graphs::~Graphs() {
+Graphs::~Graphs() { drop(); }
+
+void Graphs::drop() {
+  if (graphs_.empty()) return;
   cudaStreamSynchronize(engine_stream());  // the last launch may still be under way
   for (cudaGraphExec_t graph : graphs_)
     if (graph) cudaGraphExecDestroy(graph);
+  graphs_.clear();
+  if (memory_) memory_.emplace();
 }
 
 void Graphs::capture(size_t which, const std::function<void()>& work) try {

@@ -11,12 +11,8 @@ Staging::Staging(const Tensor& target) : target_(target) {
   }
 }
 
-Staging::Staging(Staging&& other) noexcept
-    : target_(std::move(other.target_)), buffers_(std::exchange(other.buffers_, {})), turn_(other.turn_) {}
-
 Staging::~Staging() {
   for (const Buffer& buffer : buffers_) {
-    if (!buffer.memory) continue;
     cudaEventSynchronize(buffer.copied);
     cudaEventDestroy(buffer.copied);
     cudaFreeHost(buffer.memory);

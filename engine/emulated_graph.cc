@@ -43,6 +43,11 @@ int64_t graph_launches() { return launches; }
 
 using namespace ld::emulated;
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (!stream) return cudaErrorStreamCaptureUnsupported;  // the default stream cannot be captured
   if (capture) return cudaErrorIllegalState;

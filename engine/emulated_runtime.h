@@ -1,9 +1,9 @@
 // The part of the CUDA runtime's host API that the engine uses, on a CPU. Everything is finished when a call
 // returns, so streams and events hardly do anything; while a stream is captured into a graph, what would wait
-// for it or change the memory it may use fails, as on a GPU (emulated_graph.cc). Device memory is ordinary memory: each cudaMalloc is an
-// allocation of exactly that size (AddressSanitizer sees one byte beyond it), filled with 0xFF. Copies and
-// sets check that their device side lies within one allocation, and fail with cudaErrorInvalidValue where a
-// GPU would.
+// for it or change the memory it may use fails, as on a GPU (emulated_graph.cc). Device memory is ordinary
+// memory: each cudaMalloc is an allocation of exactly that size (AddressSanitizer sees one byte beyond it),
+// filled with 0xFF. Copies and sets check that their device side lies within one allocation, and fail with
+// cudaErrorInvalidValue where a GPU would.
 #pragma once
 
 #include <cstddef>
@@ -115,6 +115,11 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeThreadLocal = 1,
   cudaStreamCaptureModeRelaxed = 2,
 };
+enum cudaStreamCaptureStatus {
+  cudaStreamCaptureStatusNone = 0,
+  cudaStreamCaptureStatusActive = 1,
+};
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,

@@ -33,6 +33,7 @@ namespace ld {
 class Graphs {
  public:
   void run(int /*which*/, const std::function<void()>& work) { work(); }
+  void drop() {}
   std::string obstacle() const { return {}; }
 };
 
@@ -48,6 +49,9 @@ class Graphs {
   /// Does `work`, which is captured at the first call for this `which`. If that fails, it and every later
   /// work is done without a graph: graphs may rely on the memory of others.
   void run(int which, const std::function<void()>& work);
+  /// Forgets what was captured, so that the memory set aside serves others again: before work of the same kind
+  /// is done outside of graphs, which would leave its results at other addresses than they know.
+  void drop();
   /// Why no graph is used, in one line; empty if nothing stands in the way.
   std::string obstacle() const { return obstacle_; }
 

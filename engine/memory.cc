@@ -27,6 +27,11 @@ class BlockCache {
     cached.pop_back();
     return block;
   }
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (const auto& [size, blocks] : blocks_) sum += size * std::ssize(blocks);
+    return sum;
+  }
   /// f(block, size) for each of them, then there is none.
   template <class F>
   void empty(F f) {
@@ -63,7 +68,8 @@ class Pool {
       count(use, -size);
       fail(
           "out of memory: ", mebibytes(size), " more for ", name_of(use), ", while ",
-          mebibytes(report_.total.now), " are in use (", uses(), "). Lower batch_size and raise ",
+          mebibytes(report_.total.now), " are in use (", uses(), ")", set_aside(),
+          ". Lower batch_size and raise ",
           "gradient_accumulation_steps by the same factor: a step stays what it is, and needs less at a time");
     }
     report_.held += size;
@@ -103,6 +109,10 @@ class Pool {
   }
 
  private:
+  std::string set_aside() const {
+    const int64_t bytes = graphs_.bytes();
+    return bytes > 0 ? " and " + mebibytes(bytes) + " are set aside for CUDA graphs" : "";
+  }
   /// "weights 12 MiB, gradients 0 MiB, …"
   std::string uses() const {
     std::string text;

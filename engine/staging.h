@@ -23,8 +23,8 @@ class Staging {
   /// Writes to `target`, which is kept.
   explicit Staging(const Tensor& target);
   ~Staging();
-  Staging(Staging&& other) noexcept;
-  Staging& operator=(Staging&&) = delete;
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
 
   /// Where to write the next contents, all of them. T is the tensor's type, or anything else of its size.
   template <class T>
@@ -51,7 +51,6 @@ class Staging {
 #ifdef ENGINE_CPU
 inline Staging::Staging(const Tensor& target) : target_(target) {}
 inline Staging::~Staging() = default;
-inline Staging::Staging(Staging&&) noexcept = default;
 inline void* Staging::open() { return target_.raw(); }
 inline void Staging::send() {}
 #endif

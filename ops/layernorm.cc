@@ -36,10 +36,12 @@ void layernorm_forward(T* y, acc_t<T>* mean, acc_t<T>* rstd, T* sum, const T* x,
   });
 }
 
-// dsum, unless it is null, is the gradient that x has got already; it is handed on with this one.
+// dsum, unless it is null, is the gradient that x has got already; it is handed on with this one. Where x is a
+// sum, both its terms get the gradient; they may be one and the same.
 template <class T>
-void layernorm_backward_x(Accumulator<T> dx, const T* dsum, const T* dy, const acc_t<T>* mean,
-                          const acc_t<T>* rstd, const T* x, const T* w, int64_t rows, int64_t cols) {
+void layernorm_backward_x(Accumulator<T> dx, Accumulator<T> d_added, const T* dsum, const T* dy,
+                          const acc_t<T>* mean, const acc_t<T>* rstd, const T* x, const T* w, int64_t rows,
+                          int64_t cols) {
   using A = acc_t<T>;
   for_each_row(rows, cols, [=] KERNEL(int64_t r, auto row) {
     const int64_t at = r * cols;
@@ -50,10 +52,14 @@ void layernorm_backward_x(Accumulator<T> dx, const T* dsum, const T* dy, const a
     const A mean_g = row.sum(g) / n;
     const A mean_gx = row.sum([=](int64_t j) { return g(j) * normalised(j); }) / n;
     auto gradient = [=](int64_t j) { return s * (g(j) - mean_g - normalised(j) * mean_gx); };
-    if (dsum)
-      row.each([=](int64_t j) { dx.add(at + j, static_cast<A>(dsum[at + j]) + gradient(j)); });
-    else
-      row.each([=](int64_t j) { dx.add(at + j, gradient(j)); });
+    auto give = [=](Accumulator<T> to) {
+      if (dsum)
+        row.each([=](int64_t j) { to.add(at + j, static_cast<A>(dsum[at + j]) + gradient(j)); });
+      else
+        row.each([=](int64_t j) { to.add(at + j, gradient(j)); });
+    };
+    if (dx) give(dx);
+    if (d_added) give(d_added);
   });
 }
 
@@ -98,13 +104,12 @@ std::vector<Var> layernorm_of(const char* op, const Var& x, const Var& to_add, c
     dispatch_float(op, sum.dtype(), [&](auto t) {
       using T = decltype(t);
       const T *dsum = adds ? g.dy<T>(0) : nullptr, *dy = g.dy<T>(adds ? 1 : 0);
-      const Tensor nothing = dy ? Tensor() : Tensor::zeros(y.shape(), y.dtype());
+      const Tensor nothing = dy ? Tensor() : Tensor::zeros(sum.shape(), sum.dtype());
       if (!dy) dy = nothing.data<T>();
       const auto *m = mean.data<acc_t<T>>(), *s = rstd.data<acc_t<T>>();
-      for (size_t input : {0, 3})
-        if (g.needs(input))
-          layernorm_backward_x<T>(g.dx<T>(input), dsum, dy, m, s, sum.data<T>(), saved_w.data<T>(), rows,
-                                  cols);
+      const Accumulator<T> dx = g.dx<T>(0), d_added = adds ? g.dx<T>(3) : Accumulator<T>{};  // in this order
+      if (dx || d_added)
+        layernorm_backward_x<T>(dx, d_added, dsum, dy, m, s, sum.data<T>(), saved_w.data<T>(), rows, cols);
       g.with_dx<T>(1, [&](auto dw) { layernorm_backward_w<T>(dw, dy, m, s, sum.data<T>(), rows, cols); });
       g.with_dx<T>(2, [&](auto db) { add_up_rows(db, dy, rows, cols); });
     });

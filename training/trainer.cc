@@ -81,10 +81,12 @@ const Measured& Trainer::repeat_micro_batch(int64_t i) {
   const bool first = i == 0;
   Measured& result = measured_[first ? 0 : 1];
   auto work = [&] { result = run_micro_batch(first); };
-  if (state_.step < first_step_ + 2 || TapeObserver::current())
+  if (state_.step < first_step_ + 2 || TapeObserver::current()) {
+    graphs_.drop();
     work();
-  else
+  } else {
     graphs_.run(first ? 0 : 1, work);
+  }
   return result;
 }
 
@@ -93,6 +95,7 @@ const Measured& Trainer::repeat_micro_batch(int64_t i) {
 // returns and adds. Sums over several micro-batches are looked at too, since their gradients gather in the
 // same slots.
 void Trainer::stop_at_anomaly(const std::string& what) {
+  graphs_.drop();  // their memory is needed
   std::string culprit = "none: done again, every result was finite, so they overflow where they are summed";
   int64_t i = 0;
   try {
@@ -130,6 +133,9 @@ StepMetrics Trainer::step() {
   const double lr = learning_rate(config_, state_.step);
   optimizer_.step(lr, clip_factor(norm, config_.grad_clip, gathered.losses()));
   observed("adamw");
+  NoiseKey next = noise(0);
+  ++next.step;
+  inputs_.draw(next);
   // Only now the host waits for the device. Where a number was not finite, nothing has been updated.
   StepMetrics metrics = gathered.read();
   metrics.gradient_norm = norm.item();
