@@ -47,7 +47,7 @@ struct RunningSoftmax {
       UNROLL_FRAGMENTS
       for (const Square<A>& s : scores) UNROLL_FRAGMENTS
       for (const Fragment<A>& c : s.half)
-        most = larger_number(most, larger_number(c.x[2 * r], c.x[2 * r + 1]));
+        most = max_ignoring_nan(most, max_ignoring_nan(c.x[2 * r], c.x[2 * r + 1]));
       most = quad_max(most);
       // While all scores are −∞ their weights are 0, not e^(−∞ + ∞).
       const A base = most == -std::numeric_limits<A>::infinity() ? A(0) : most * scale;
