@@ -87,6 +87,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, true);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(1), lane.warp);
@@ -155,6 +156,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, true);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(2), lane.warp);
@@ -237,6 +239,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   DYNAMIC_SHARED(T, memory);
   STATIC_SHARED(A, log2_sums, [tile]);
   STATIC_SHARED(A, deltas, [tile]);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, false);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(2), lane.warp);

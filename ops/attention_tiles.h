@@ -147,6 +147,7 @@ __device__ inline void add_pair(Accumulator<bfloat16> out, int64_t i, int room, 
 class Kept {
  public:
   /// Each lane draws for eight keys of one query: two blocks of the generator, if they are aligned to it.
+  /// s.key has been resolved (engine/random.h), or every block would read its place from memory again.
   __device__ Kept(const AttentionSizes& s, const Rows& at, int first_query, int first_key, int lane) {
     const int query = first_query + lane / 2, key = first_key + lane % 2 * 8;
     const int64_t first = (at.h * s.T + query) * s.T + key;
