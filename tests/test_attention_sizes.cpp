@@ -9,6 +9,7 @@
 #include "ops/attention.h"
 #include "tests/expect.h"
 #ifdef ENGINE_EMULATED
+#include "ops/attention_gpu.h"
 #include "tests/emulated_helpers.h"
 #endif
 
@@ -307,6 +308,26 @@ TEST_CASE("attention: a token that becomes NaN or infinite changes no bit of wha
 }
 
 #ifdef ENGINE_EMULATED
+TEST_CASE("attention: the tiled kernels only where a GPU has the shared memory for them") {
+  const auto fits = [](auto number, int64_t head_size, size_t kib) {
+    return attention_gpu::fits_flash<decltype(number)>({1, 1, 1, head_size, 0, {}}, kib * 1024);
+  };
+  for (size_t kib : {227, 163, 99}) {  // capability 9.0, 8.0, 8.6
+    INFO(kib, " KiB");
+    const bool large = kib > 99;
+    CHECK(fits(bfloat16{}, 128, kib));
+    CHECK(fits(float{}, 64, kib));
+    CHECK(fits(float{}, 65, kib) == large);
+    CHECK(fits(float{}, 128, kib) == large);
+    CHECK(fits(double{}, 16, kib));
+    CHECK(fits(double{}, 17, kib) == large);
+    CHECK(fits(double{}, 64, kib) == large);
+    CHECK_FALSE(fits(double{}, 65, kib));
+    CHECK_FALSE(fits(float{}, 129, kib));
+  }
+  CHECK(attention_gpu::fits_flash<float>({1, 1, 1, 128, 0, {}}));  // the emulated device is like an H100
+}
+
 TEST_CASE("attention: the same bits in every order of blocks, warps and lanes") {
   using emulated_test::Order, emulated_test::ScheduleScope;
   for (DType dtype : {DType::bfloat16, DType::float32})
