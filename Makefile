@@ -62,6 +62,10 @@ CPPFLAGS  += -isystem $(CUDA)/include
 LDFLAGS   += -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64
 LIBS      += -lcublas -lcudart
 CUDA_ARCH ?= $(if $(GPU),$(subst .,,$(lastword $(GPU))),80 90)
+OLD_ARCH  := $(shell for a in $(CUDA_ARCH); do [ "$${a%[af]}" -ge 80 ] 2>/dev/null || echo $$a; done)
+ifneq ($(OLD_ARCH),)
+$(error CUDA_ARCH=$(OLD_ARCH): tensor cores multiply bfloat16 from capability 80 on; set CUDA_ARCH to 80 or more, or make DEVICE=cpu)
+endif
 NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr --Werror all-warnings \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
 endif

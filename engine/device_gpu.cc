@@ -18,6 +18,12 @@ void require_device() {
   check(status == cudaSuccess && count > 0, "this program was built for CUDA and finds no usable GPU (",
         status == cudaSuccess ? "no device" : cudaGetErrorString(status),
         "). Build for the processor instead: make DEVICE=cpu");
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+  check(properties.major >= 8,
+        "this program needs a GPU of compute capability 8.0 or more, for bfloat16, and ", properties.name,
+        " has ", properties.major, ".", properties.minor,
+        ". Build for the processor instead: make DEVICE=cpu");
 }
 
 std::string device_description() {
@@ -31,13 +37,11 @@ std::string device_details() {
   CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
   size_t free = 0, total = 0;
   CUDA_CHECK(cudaMemGetInfo(&free, &total));
-  const bool bfloat16 = properties.major >= 8;  // since Ampere
   std::ostringstream out;
   out << "memory        " << (total >> 30) << " GiB, " << (free >> 30) << " of them free\n"
       << "capability    " << properties.major << "." << properties.minor << ", "
       << properties.multiProcessorCount << " multiprocessors\n"
-      << "dtype         " << (bfloat16 ? "bfloat16: its matrices are multiplied by tensor cores" : "float32")
-      << "\n";
+      << "dtype         bfloat16: its matrices are multiplied by tensor cores\n";
   return out.str();
 }
 

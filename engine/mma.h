@@ -114,11 +114,13 @@ void load_matrices(void* const* operands, uint32_t) {
 }  // namespace emulated
 #endif
 
-/// d = a·b + c. d may be c.
+/// d = a·b + c. d may be c. The asm is volatile, so that it stays where it is written: in a branch that only some
+/// lanes take it would be undefined.
 __device__ inline void mma_m16n8k16(FragmentC& d, const FragmentA& a, const FragmentB& b,
                                     const FragmentC& c) {
 #ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%10,%11,%12,%13};"
       : "=f"(d.x[0]), "=f"(d.x[1]), "=f"(d.x[2]), "=f"(d.x[3])
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]), "f"(c.x[0]),

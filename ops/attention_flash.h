@@ -12,6 +12,7 @@
 // Each sum is one warp's, in the order of the keys or queries: the same bits in every run, no atomics.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 
 #include "engine/math.h"
@@ -47,7 +48,7 @@ struct RunningSoftmax {
       UNROLL_FRAGMENTS
       for (const Square<A>& s : scores) UNROLL_FRAGMENTS
       for (const Fragment<A>& c : s.half)
-        most = larger_number(most, larger_number(c.x[2 * r], c.x[2 * r + 1]));
+        most = max_ignoring_nan(most, max_ignoring_nan(c.x[2 * r], c.x[2 * r + 1]));
       most = quad_max(most);
       // While all scores are −∞ their weights are 0, not e^(−∞ + ∞).
       const A base = most == -std::numeric_limits<A>::infinity() ? A(0) : most * scale;
@@ -87,6 +88,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, true);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(1), lane.warp);
@@ -155,6 +157,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, true);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(2), lane.warp);
@@ -237,6 +240,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   DYNAMIC_SHARED(T, memory);
   STATIC_SHARED(A, log2_sums, [tile]);
   STATIC_SHARED(A, deltas, [tile]);
+  if (drops) s.key = s.key.resolved();
   const Rows at(s, false);
   const Lane lane;
   const SharedTiles<T, D> tiles(memory, own_tiles<T, D, Own>(2), lane.warp);
@@ -310,7 +314,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
 
 // ---- Launches -----------------------------------------------------------------------------------
 
-/// The largest head size for which four tiles fit into shared memory.
+/// The largest head size that there are kernels for.
 template <class T>
 constexpr int64_t most_columns = sizeof(T) == 8 ? 64 : 128;
 
@@ -331,6 +335,15 @@ void with_kernel_sizes(const AttentionSizes& s, Run run) {
   with_dropout(std::integral_constant<int, 64>{});
 }
 
+/// Dynamic shared memory of the kernels, and the most that one takes with its static variables.
+template <class T, int D>
+struct SharedBytes {
+  static constexpr size_t forward = SharedTiles<T, D>::bytes(own_tiles<T, D, QueryRows<T, D>>(1)),
+                          queries = SharedTiles<T, D>::bytes(own_tiles<T, D, QueryRows<T, D>>(2)),
+                          keys = SharedTiles<T, D>::bytes(own_tiles<T, D, KeyRows<T, D>>(2)),
+                          most = std::max(queries, keys + 2 * tile * sizeof(acc_t<T>));
+};
+
 inline dim3 grid(const AttentionSizes& s) {
   return dim3(static_cast<unsigned>(s.B * s.H * ((s.T + tile - 1) / tile)));
 }
@@ -347,9 +360,8 @@ size_t shared_bytes(Kernel kernel, size_t bytes) {
 template <class T>
 void forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
   with_kernel_sizes<T>(s, [&](auto D, auto drops) {
-    constexpr size_t bytes = SharedTiles<T, D>::bytes(own_tiles<T, D, QueryRows<T, D>>(1));
     launch(forward_kernel<T, D, drops>, grid(s), dim3(threads),
-           shared_bytes(forward_kernel<T, D, drops>, bytes), y, log_sum, qkv, s);
+           shared_bytes(forward_kernel<T, D, drops>, SharedBytes<T, D>::forward), y, log_sum, qkv, s);
   });
 }
 
@@ -360,13 +372,12 @@ void backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_
   const Tensor delta_memory({s.B, s.H, s.T}, dtype_of<A>());
   A* const delta = delta_memory.data<A>();
   with_kernel_sizes<T>(s, [&](auto D, auto drops) {
-    constexpr size_t of_queries = SharedTiles<T, D>::bytes(own_tiles<T, D, QueryRows<T, D>>(2)),
-                     of_keys = SharedTiles<T, D>::bytes(own_tiles<T, D, KeyRows<T, D>>(2));
     launch(query_gradient_kernel<T, D, drops>, grid(s), dim3(threads),
-           shared_bytes(query_gradient_kernel<T, D, drops>, of_queries), dqkv, delta, dy, y, log_sum, qkv, s);
-    launch(key_gradient_kernel<T, D, drops>, grid(s), dim3(threads),
-           shared_bytes(key_gradient_kernel<T, D, drops>, of_keys), dqkv, static_cast<const A*>(delta), dy,
+           shared_bytes(query_gradient_kernel<T, D, drops>, SharedBytes<T, D>::queries), dqkv, delta, dy, y,
            log_sum, qkv, s);
+    launch(key_gradient_kernel<T, D, drops>, grid(s), dim3(threads),
+           shared_bytes(key_gradient_kernel<T, D, drops>, SharedBytes<T, D>::keys), dqkv,
+           static_cast<const A*>(delta), dy, log_sum, qkv, s);
   });
 }
 

@@ -1,8 +1,8 @@
 // Attention on the GPU: attention_flash.h for every head size that a model trains with, and for wider ones (more
-// than 128 columns, 64 in float64) the plain form below: a warp per query row, and in backward also a warp per
-// key row, so that every gradient element is summed by one warp in a fixed order. Scores are computed by one
-// thread per key; products with v, k, q and dy by one thread per column, the probabilities passing from lane to
-// lane.
+// than 128 columns, 64 in float64), or where the GPU has too little shared memory for it, the plain form below: a
+// warp per query row, and in backward also a warp per key row, so that every gradient element is summed by one
+// warp in a fixed order. Scores are computed by one thread per key; products with v, k, q and dy by one thread
+// per column, the probabilities passing from lane to lane.
 #pragma once
 
 #include <limits>
@@ -147,20 +147,41 @@ inline dim3 grid(const AttentionSizes& s) {
   return dim3(static_cast<unsigned>((s.B * s.H * s.T + block / 32 - 1) / (block / 32)));
 }
 
+/// Whether attention_flash.h can do it, where a block may have `shared_limit` bytes. float32 beyond 64 columns
+/// takes 137.5 KiB, float64 beyond 16 takes 142.
+template <class T>
+bool fits_flash(const AttentionSizes& s, size_t shared_limit) {
+  using namespace attention_flash;
+  if (s.D > most_columns<T>) return false;
+  bool fits = false;
+  with_kernel_sizes<T>(s, [&](auto D, auto) { fits = SharedBytes<T, D>::most <= shared_limit; });
+  return fits;
+}
+/// The same for the GPU at hand: an H100 has 227 KiB, an A100 163, GPUs of capability 8.6 or 8.9 have 99.
+template <class T>
+bool fits_flash(const AttentionSizes& s) {
+  static const auto shared_limit = [] {
+    int bytes = 0;
+    CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
+    return static_cast<size_t>(bytes);
+  }();
+  return fits_flash<T>(s, shared_limit);
+}
+
 }  // namespace attention_gpu
 
 template <class T>
 void attention_forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
-  if (s.D <= attention_flash::most_columns<T>) return attention_flash::forward(y, log_sum, qkv, s);
   using namespace attention_gpu;
+  if (fits_flash<T>(s)) return attention_flash::forward(y, log_sum, qkv, s);
   launch(forward_kernel<T>, grid(s), dim3(block), 0, y, log_sum, qkv, s);
 }
 
 template <class T>
 void attention_backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_sum, const T* qkv,
                         const AttentionSizes& s) {
-  if (s.D <= attention_flash::most_columns<T>) return attention_flash::backward(dqkv, dy, y, log_sum, qkv, s);
   using namespace attention_gpu;
+  if (fits_flash<T>(s)) return attention_flash::backward(dqkv, dy, y, log_sum, qkv, s);
   Tensor delta({s.B, s.H, s.T}, dtype_of<acc_t<T>>());
   auto* d = delta.data<acc_t<T>>();
   launch(backward_query_kernel<T>, grid(s), dim3(block), 0, dqkv, d, dy, y, log_sum, qkv, s);

@@ -91,15 +91,18 @@ __device__ PlainWeights<T> as_weights(const Square<T>& s, T* room, const Lane& a
   return {room};
 }
 
-__device__ inline bool has_nonfinite(uint32_t pair) {
-  return (pair & 0x7f80u) == 0x7f80u || (pair & 0x7f800000u) == 0x7f800000u;
+/// Of the bfloat16 in the lower half.
+__device__ inline bool is_finite(uint32_t number) { return (number & 0x7f80u) != 0x7f80u; }
+/// Two bfloat16, with 0 in place of what is not finite.
+__device__ inline uint32_t finite_part(uint32_t pair) {
+  return (is_finite(pair) ? pair & 0xffffu : 0) | (is_finite(pair >> 16) ? pair & 0xffff0000u : 0);
 }
 
-/// c + a·b of the visible pairs alone, by shuffles: for the rare b that is not finite. Not inlined, or it would
-/// be most of the code.
+/// c + a·b of the visible pairs whose number of b is not finite, by shuffles. It is rare, and not inlined, or it
+/// would be most of the code.
 template <class Sees>
-__device__ __attribute__((noinline)) FragmentC add_product_by_shuffles(FragmentC c, FragmentA a, FragmentB b,
-                                                                       Sees sees) {
+__device__ __attribute__((noinline)) FragmentC add_nonfinite_products(FragmentC c, FragmentA a, FragmentB b,
+                                                                      Sees sees) {
   const Lane at;
   UNROLL_FRAGMENTS
   for (int upper = 0; upper < 2; ++upper)
@@ -112,8 +115,9 @@ __device__ __attribute__((noinline)) FragmentC add_product_by_shuffles(FragmentC
       UNROLL_FRAGMENTS
       for (int i = 0; i < 4; ++i) {
         const int row = at.g + i / 2 * 8, k = 8 * upper + 2 * source;
-        if (sees(row, k)) c.x[i] += low_half(weight[i / 2]) * low_half(value[i % 2]);
-        if (sees(row, k + 1)) c.x[i] += high_half(weight[i / 2]) * high_half(value[i % 2]);
+        const uint32_t w = weight[i / 2], x = value[i % 2];
+        if (!is_finite(x) && sees(row, k)) c.x[i] += low_half(w) * low_half(x);
+        if (!is_finite(x >> 16) && sees(row, k + 1)) c.x[i] += high_half(w) * high_half(x);
       }
     }
   return c;
@@ -139,7 +143,8 @@ struct Sums {
   }
 
   /// The same of the pairs for which sees(row of weights, row of `rows`): the others' weights are 0, but what
-  /// they would multiply may be anything.
+  /// they would multiply may be anything. Tensor cores get 0 where it is not finite, and the rows that see it are
+  /// given it afterwards: the others keep every bit, being summed in the same way as ever.
   template <class Sees>
   __device__ void add_visible(const FragmentA& weights, const bfloat16* rows, Sees sees) {
     UNROLL_FRAGMENTS
@@ -148,11 +153,11 @@ struct Sums {
       UNROLL_FRAGMENTS
       for (int half = 0; half < 2; ++half) {
         const FragmentB& b = right.half[half];
+        const FragmentB finite{{finite_part(b.x[0]), finite_part(b.x[1])}};
         FragmentC& sum = part[2 * n + half];
-        if (__any_sync(all_lanes, has_nonfinite(b.x[0]) || has_nonfinite(b.x[1])))
-          sum = add_product_by_shuffles(sum, weights, b, sees);
-        else
-          mma_m16n8k16(sum, weights, b, sum);
+        mma_m16n8k16(sum, weights, finite, sum);
+        if (__any_sync(all_lanes, finite.x[0] != b.x[0] || finite.x[1] != b.x[1]))
+          sum = add_nonfinite_products(sum, weights, b, sees);
       }
     }
   }

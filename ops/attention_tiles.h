@@ -58,10 +58,9 @@ __device__ void for_each_element(const Lane& at, F f) {
   for (int i = 0; i < 4; ++i) f(n, i, at.g + i / 2 * 8, 8 * n + 2 * at.t + i % 2);
 }
 
-__device__ inline float larger_number(float a, float b) {
-  return fmaxf(a, b);
-}  // the other one if one is NaN
-__device__ inline double larger_number(double a, double b) { return fmax(a, b); }
+/// The larger one, or the other one if one is NaN, unlike `larger` (engine/kernel_shapes_gpu.h).
+__device__ inline float max_ignoring_nan(float a, float b) { return fmaxf(a, b); }
+__device__ inline double max_ignoring_nan(double a, double b) { return fmax(a, b); }
 
 /// The sum of what the four lanes that share a row bring.
 template <class A>
@@ -71,8 +70,8 @@ __device__ A quad_sum(A mine) {
 }
 template <class A>
 __device__ A quad_max(A mine) {
-  mine = larger_number(mine, __shfl_xor_sync(all_lanes, mine, 1));
-  return larger_number(mine, __shfl_xor_sync(all_lanes, mine, 2));
+  mine = max_ignoring_nan(mine, __shfl_xor_sync(all_lanes, mine, 1));
+  return max_ignoring_nan(mine, __shfl_xor_sync(all_lanes, mine, 2));
 }
 
 /// 2ˣ; in float32 one instruction, to 2 ulp, and 0 below 2⁻¹²⁶.
@@ -148,6 +147,7 @@ __device__ inline void add_pair(Accumulator<bfloat16> out, int64_t i, int room, 
 class Kept {
  public:
   /// Each lane draws for eight keys of one query: two blocks of the generator, if they are aligned to it.
+  /// s.key has been resolved (engine/random.h), or every block would read its place from memory again.
   __device__ Kept(const AttentionSizes& s, const Rows& at, int first_query, int first_key, int lane) {
     const int query = first_query + lane / 2, key = first_key + lane % 2 * 8;
     const int64_t first = (at.h * s.T + query) * s.T + key;

@@ -9,6 +9,7 @@
 #include "ops/attention.h"
 #include "tests/expect.h"
 #ifdef ENGINE_EMULATED
+#include "ops/attention_gpu.h"
 #include "tests/emulated_helpers.h"
 #endif
 
@@ -231,7 +232,102 @@ TEST_CASE("attention: what is not finite stays where it is seen, in every tile")
   }
 }
 
+// Sums of small numbers in which two large ones cancel show the order of the additions, even after they are
+// rounded to bfloat16. The large ones stand in the upper columns of k and v (for y and dq) or of q and dy (for dk
+// and dv), where the other two are 0, so that they touch neither scores nor dP: row `first` and minus that in row
+// `second`, which are equal otherwise, and so are the weights that they get.
+struct Cancelling {
+  std::vector<double> qkv, dy;
+};
+Cancelling cancelling(int64_t T, int64_t D, int64_t first, int64_t second, bool in_keys) {
+  Cancelling data{random_bfloat16({1, T, 3 * D}, 1).to_vector(), random_bfloat16({1, T, D}, 2).to_vector()};
+  const auto large = random_bfloat16({D}, 3).to_vector();
+  for (int part = 0; part < 4; ++part) {  // q, k, v, dy
+    const auto element = [&](int64_t t, int64_t d) -> double& {
+      return part < 3 ? data.qkv[static_cast<size_t>((t * 3 + part) * D + d)]
+                      : data.dy[static_cast<size_t>(t * D + d)];
+    };
+    const bool cancels = (part == 1 || part == 2) == in_keys;
+    for (int64_t d = 0; d < D; ++d) {
+      element(second, d) = element(first, d);
+      if (d < D / 2) continue;
+      for (int64_t t = 0; t < T; ++t)
+        if (!cancels) element(t, d) = 0;
+      if (cancels) element(first, d) = 0x1p22 * large[static_cast<size_t>(d)];
+      if (cancels) element(second, d) = -element(first, d);
+    }
+  }
+  // Queries get equal weights only if the second sees no more: a key so far off that its own weight is 0.
+  if (!in_keys)
+    for (int64_t d = 0; d < D / 2; ++d)
+      data.qkv[static_cast<size_t>((second * 3 + 1) * D + d)] =
+          -0x1p14 * data.qkv[static_cast<size_t>(second * 3 * D + d)];
+  return data;
+}
+
+TEST_CASE("attention: a token that becomes NaN or infinite changes no bit of what does not see it") {
+  const int64_t T = 70, D = 16;
+  enum { q, k, v, upstream };
+  for (DType dtype : {DType::bfloat16, DType::float32, DType::float64})
+    for (int64_t token : {12, 24, 31, 32, 40, 64})
+      for (int part : {k, v, q, upstream}) {
+        const bool of_key = part == k || part == v;
+        // Keys before the token are seen with it by queries before it, queries after it by keys after it.
+        const Cancelling data = of_key ? cancelling(T, D, token - 9, token - 2, true)
+                                       : cancelling(T, D, token + 4, token + 5, false);
+        const auto attention = [&](const std::vector<double>& x, const std::vector<double>& g) {
+          return run_attention(Tensor::from(x, {1, T, 3 * D}, dtype), Tensor::from(g, {1, T, D}, dtype), 1,
+                               0);
+        };
+        const Run clean = attention(data.qkv, data.dy);
+        for (double bad :
+             {static_cast<double>(NAN), static_cast<double>(INFINITY), -static_cast<double>(INFINITY)}) {
+          INFO(name_of(dtype), ", ", bad, " in part ", part, " of q, k, v, dy of token ", token);
+          auto x = data.qkv, g = data.dy;
+          for (int64_t d = 0; d < D; ++d)
+            (part == upstream ? g[static_cast<size_t>(token * D + d)]
+                              : x[static_cast<size_t>((token * 3 + part) * D + d)]) = bad;
+          const Run found = attention(x, g);
+          // y and dq of the tokens before, or dk and dv of those after.
+          const auto y = clean.value.to_vector(), bad_y = found.value.to_vector(),
+                     gradient = clean.gradients[0].to_vector(), bad_gradient = found.gradients[0].to_vector();
+          for (int64_t t = of_key ? 0 : token + 1; t < (of_key ? token : T); ++t)
+            for (int64_t d = 0; d < D; ++d) {
+              const auto of_gradient = [&](int of) { return static_cast<size_t>((t * 3 + of) * D + d); };
+              INFO("row ", t, ", column ", d);
+              if (of_key) {
+                CHECK(bad_y[static_cast<size_t>(t * D + d)] == y[static_cast<size_t>(t * D + d)]);
+                CHECK(bad_gradient[of_gradient(q)] == gradient[of_gradient(q)]);
+              } else {
+                CHECK(bad_gradient[of_gradient(k)] == gradient[of_gradient(k)]);
+                CHECK(bad_gradient[of_gradient(v)] == gradient[of_gradient(v)]);
+              }
+            }
+        }
+      }
+}
+
 #ifdef ENGINE_EMULATED
+TEST_CASE("attention: the tiled kernels only where a GPU has the shared memory for them") {
+  const auto fits = [](auto number, int64_t head_size, size_t kib) {
+    return attention_gpu::fits_flash<decltype(number)>({1, 1, 1, head_size, 0, {}}, kib * 1024);
+  };
+  for (size_t kib : {227, 163, 99}) {  // capability 9.0, 8.0, 8.6
+    INFO(kib, " KiB");
+    const bool large = kib > 99;
+    CHECK(fits(bfloat16{}, 128, kib));
+    CHECK(fits(float{}, 64, kib));
+    CHECK(fits(float{}, 65, kib) == large);
+    CHECK(fits(float{}, 128, kib) == large);
+    CHECK(fits(double{}, 16, kib));
+    CHECK(fits(double{}, 17, kib) == large);
+    CHECK(fits(double{}, 64, kib) == large);
+    CHECK_FALSE(fits(double{}, 65, kib));
+    CHECK_FALSE(fits(float{}, 129, kib));
+  }
+  CHECK(attention_gpu::fits_flash<float>({1, 1, 1, 128, 0, {}}));  // the emulated device is like an H100
+}
+
 TEST_CASE("attention: the same bits in every order of blocks, warps and lanes") {
   using emulated_test::Order, emulated_test::ScheduleScope;
   for (DType dtype : {DType::bfloat16, DType::float32})
