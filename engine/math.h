@@ -47,11 +47,11 @@ LD_FUNCTION(sqrt)
 HOST_AND_KERNEL inline float abs(float x) { return ::fabsf(x); }
 HOST_AND_KERNEL inline double abs(double x) { return ::fabs(x); }
 
-/// eˣ for x ≤ 0 or NaN: what softmax and the normal density ask for. (Rounding may take x a little above 0;
-/// far above, from 88 on, the result is any number.) In float on the CPU it is made here,
-/// inline and without the special cases of a library's function: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2,
-/// eʳ the polynomial of Moshier's Cephes library. At most 2 ulp from the exact value; below −87, where it would
-/// no longer be a normal number, 0.
+/// eˣ for x ≤ 0 or NaN: what a softmax asks for. (Rounding may take x a little above 0; far above, from 88 on, the
+/// result is any number.) In float on the CPU it is made here, inline and without the special cases of a library's
+/// function: 2ⁿ·eʳ with n = x/ln 2 rounded and |r| ≤ ½ln 2, eʳ the polynomial of Moshier's Cephes library. At most
+/// 2 ulp from the exact value; below −87, where it would no longer be a normal number, 0. Not for a loop that calls
+/// a library's function as well: g++ 12 then makes no SIMD loop of it.
 template <class T>
 HOST_AND_KERNEL T exp_of_nonpositive(T x) {
   return exp(x);

@@ -150,7 +150,7 @@ struct Gelu {
   }
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
-    return distribution(x) + x * A(0.39894228040143268) * math::exp_of_nonpositive(A(-0.5) * x * x);
+    return distribution(x) + x * A(0.39894228040143268) * math::exp(A(-0.5) * x * x);
   }
 };
 struct GeluTanh {
