@@ -68,7 +68,7 @@ TEST_CASE("graph: what would wait for the device is refused during capture, and 
   } obstacles[] = {
       {"cudaStreamSynchronize", [] { synchronize(); }},
       {"cudaMemcpyDeviceToHost", [&] { x.to_vector(); }},
-      {"cudaMemcpyHostToDevice",
+      {"20 bytes are copied from host memory",
        [&] {
          x.assign({1, 2, 3, 4, 5});
        }},
@@ -87,6 +87,25 @@ TEST_CASE("graph: what would wait for the device is refused during capture, and 
     CHECK(emulated::graph_launches() == launches);
     CHECK(x.to_vector().size() == 5);  // the device works on
   }
+}
+
+TEST_CASE("graph: dropped, it is captured again, and its memory has served others") {
+  int calls = 0;
+  auto work = [&] {
+    Tensor::zeros({4321}, DType::float64);
+    ++calls;
+  };
+  work();
+  Graphs graphs;
+  for (int i = 0; i < 3; ++i) graphs.run(0, work);
+  CHECK(calls == 2);
+  graphs.drop();
+  const MemoryReport before = memory_report();
+  work();
+  CHECK(memory_report().allocations == before.allocations);
+  for (int i = 0; i < 3; ++i) graphs.run(0, work);
+  CHECK(calls == 4);
+  CHECK(graphs.obstacle().empty());
 }
 
 // A block that a graph writes to between its launches must be nobody else's.
