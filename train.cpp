@@ -182,7 +182,7 @@ int main(int argc, char** argv) {
     options.profiles = profile->count() > 0;
     if (options.keys) return fmt::print("{}", ld::list_run_config_keys()), 0;
     if (options.device_info) return describe_device();
-    ld::check(!options.config.empty(), "train: CONFIG is required; see ./train --help");
+    if (options.config.empty()) throw CLI::RequiredError("CONFIG");
     return train(options);
   });
 }

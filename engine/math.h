@@ -29,7 +29,7 @@ LD_SIMD_FUNCTION(erf)
 
 namespace ld::math {
 
-inline constexpr double log2_e = 1.4426950408889634;  // of the derivative of log2
+inline constexpr double log2_e = 1.4426950408889634;
 
 #define LD_FUNCTION(name)                                             \
   HOST_AND_KERNEL inline float name(float x) { return ::name##f(x); } \

@@ -109,7 +109,7 @@ void head_forward(S* y, T* log_sum, ForwardMemory<T>& m, const Head<S>& head) {
     }
     std::fill_n(m.out, lanes<T> * m.Dp, T(0));
     add_transposed_product(m.out, m.p, m.v, first, m.Dp);
-    add_transposed_triangle<Triangle::up_to_r>(m.out, m.p + first * lanes<T>, m.v + first * m.Dp, m.Dp);
+    add_triangle<Triangle::up_to_i, true>(m.out, m.p + first * lanes<T>, m.v + first * m.Dp, m.Dp);
     for (int64_t r = 0; r < rows; ++r) {
       const T inverse = T(1) / m.total[r];
       S* to = y + s.out(head.b, first + r, head.h);
@@ -215,9 +215,9 @@ void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_su
     std::fill_n(m.dv, lanes<T> * m.Dp, T(0));
 
     pair_gradients(m, s, first, lanes<T>, first);
-    add_transposed_triangle<Triangle::from_r>(m.dk, m.ds, m.q + first * m.Dp, m.Dp);
-    add_transposed_triangle<Triangle::from_r>(m.dv, m.p, m.dy + first * m.Dp, m.Dp);
-    add_triangle(m.dq + first * m.Dp, m.ds, m.k, m.Dp);
+    add_triangle<Triangle::from_i, true>(m.dk, m.ds, m.q + first * m.Dp, m.Dp);
+    add_triangle<Triangle::from_i, true>(m.dv, m.p, m.dy + first * m.Dp, m.Dp);
+    add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, m.k, m.Dp);
     for (int64_t row = first + lanes<T>; row < m.Tp; row += m.piece) {
       const int64_t n = std::min(m.piece, m.Tp - row);
       pair_gradients(m, s, row, n, first);

@@ -85,22 +85,6 @@ void add_transposed_product(T* out, const T* w, const T* rows, int64_t n, int64_
   }
 }
 
-/// The same with a tile of the diagonal, w (lanes, lanes), of which r takes part in j ≤ r or in j ≥ r.
-enum class Triangle { up_to_r, from_r };
-template <Triangle part, class T>
-void add_transposed_triangle(T* out, const T* w, const T* rows, int64_t Dp) {
-  for (int64_t d = 0; d < Dp; d += lanes<T>) {
-#pragma GCC unroll 16
-    for (int64_t r = 0; r < lanes<T>; ++r) {
-      vector_t<T> sum = vector_at(out + r * Dp + d);
-      const int64_t begin = part == Triangle::up_to_r ? 0 : r,
-                    end = part == Triangle::up_to_r ? r + 1 : lanes<T>;
-      for (int64_t j = begin; j < end; ++j) sum += w[j * lanes<T> + r] * vector_at(rows + j * Dp + d);
-      vector_at(out + r * Dp + d) = sum;
-    }
-  }
-}
-
 /// out[j][:] += Σ_r w[j][r] · rows[r][:] for j < n: out (n, Dp) += w · rows.
 template <class T>
 void add_product(T* out, const T* w, const T* rows, int64_t n, int64_t Dp) {
@@ -120,15 +104,20 @@ void add_product(T* out, const T* w, const T* rows, int64_t n, int64_t Dp) {
   }
 }
 
-/// The same with a tile of the diagonal, in which j takes part in r ≤ j.
-template <class T>
+/// Both with a tile of the diagonal, w (lanes, lanes): out += w · rows, or wᵀ · rows, where row i of out takes
+/// only what lies up to, or from, row i of `rows`.
+enum class Triangle { up_to_i, from_i };
+template <Triangle part, bool transposed, class T>
 void add_triangle(T* out, const T* w, const T* rows, int64_t Dp) {
   for (int64_t d = 0; d < Dp; d += lanes<T>) {
 #pragma GCC unroll 16
-    for (int64_t j = 0; j < lanes<T>; ++j) {
-      vector_t<T> sum = vector_at(out + j * Dp + d);
-      for (int64_t r = 0; r <= j; ++r) sum += w[j * lanes<T> + r] * vector_at(rows + r * Dp + d);
-      vector_at(out + j * Dp + d) = sum;
+    for (int64_t i = 0; i < lanes<T>; ++i) {
+      vector_t<T> sum = vector_at(out + i * Dp + d);
+      const int64_t begin = part == Triangle::up_to_i ? 0 : i,
+                    end = part == Triangle::up_to_i ? i + 1 : lanes<T>;
+      for (int64_t j = begin; j < end; ++j)
+        sum += w[transposed ? j * lanes<T> + i : i * lanes<T> + j] * vector_at(rows + j * Dp + d);
+      vector_at(out + i * Dp + d) = sum;
     }
   }
 }

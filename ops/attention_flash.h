@@ -104,9 +104,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   RunningSoftmax<A> softmax{scaling.scale};
   Sums<A, D> sums;
   for (int first = 0; first <= at.first; first += tile) {
-    __syncthreads();
-    load_tile<D>(tiles.first, q_rows + s.C(), step, first, s);
-    load_tile<D>(tiles.second, q_rows + 2 * s.C(), step, first, s);
+    tiles.load_next(q_rows + s.C(), step, q_rows + 2 * s.C(), step, first, s);
     __syncthreads();
     if (mine >= at.T) continue;  // this warp has no rows: it only helps to load
     Square<A> p[tile / chunk];
@@ -190,9 +188,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   const Scaling<A> scaling(s);
   Sums<A, D> dq;
   for (int first = 0; first <= at.first; first += tile) {
-    __syncthreads();
-    load_tile<D>(tiles.first, q_rows + s.C(), step, first, s);
-    load_tile<D>(tiles.second, q_rows + 2 * s.C(), step, first, s);
+    tiles.load_next(q_rows + s.C(), step, q_rows + 2 * s.C(), step, first, s);
     __syncthreads();
     if (mine >= at.T) continue;
     for (int c = 0; c < tile / chunk; ++c) {
@@ -257,9 +253,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   const Scaling<A> scaling(s);
   Sums<A, D> dk, dv;
   for (int first = at.first; first < at.T; first += tile) {
-    __syncthreads();
-    load_tile<D>(tiles.first, q_rows, step, first, s);
-    load_tile<D>(tiles.second, dy + out, s.C(), first, s);
+    tiles.load_next(q_rows, step, dy + out, s.C(), first, s);
     if (const int i = static_cast<int>(threadIdx.x); i < tile && first + i < at.T) {
       const int64_t row = s.row(at.b, first + i, at.h);
       log2_sums[i] = log_sum[row] * static_cast<A>(math::log2_e);

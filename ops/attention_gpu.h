@@ -15,7 +15,7 @@
 namespace ld {
 namespace attention_gpu {
 
-inline constexpr unsigned all_lanes = 0xffffffffu;
+using attention_flash::all_lanes;
 inline constexpr int max_columns = 8;  // columns a lane holds: head sizes up to 256
 inline constexpr unsigned block = 128;
 

@@ -206,6 +206,13 @@ struct SharedTiles {
         own_first(own_tiles > 0 ? second + tile_elements<T, D> : first),
         own_second(own_tiles > 0 ? own_first + tile_elements<T, D> : second),
         weights(memory + (2 + own_tiles) * tile_elements<T, D> + warp * weights_of_warp) {}
+  /// Both streams' tiles that begin at row `row`, once no warp reads the last ones any more. A barrier must follow.
+  __device__ void load_next(const T* first_rows, int64_t first_step, const T* second_rows,
+                            int64_t second_step, int row, const AttentionSizes& s) const {
+    __syncthreads();
+    load_tile<D>(first, first_rows, first_step, row, s);
+    load_tile<D>(second, second_rows, second_step, row, s);
+  }
   static constexpr size_t bytes(int own_tiles) {
     return ((2 + own_tiles) * tile_elements<T, D> + warps * weights_of_warp) * sizeof(T);
   }

@@ -66,12 +66,17 @@ HOST_AND_KERNEL A round_mask(A m, A base, float u, const MaskSizes& s) {
   return m;
 }
 
+/// m = M of a row.
+template <class Row, class T>
+HOST_AND_KERNEL void mask_row(const Row& row, acc_t<T>* m, const T* a, const T* shift) {
+  using A = acc_t<T>;
+  row.each([=](int64_t c) { m[c] = mask_of(static_cast<A>(a[c]) + static_cast<A>(shift[c])); });
+}
+
 template <class T>
 void mask_forward(acc_t<T>* m, const T* a, const T* shift, const MaskSizes s) {
-  using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
-    const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
-    row.each([=](int64_t c) { m[r * s.C + c] = mask_of(static_cast<A>(ar[c]) + static_cast<A>(sh[c])); });
+    mask_row(row, m + r * s.C, a + r * s.K + s.first, shift + s.first);
   });
 }
 
@@ -114,7 +119,7 @@ void mean_of_sums(T* statistics, const T* sums, const MaskSizes s) {
                     [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
 }
 
-/// d_angle = dM · −½ sin(angle) of every element, into memory of its own that holds M before; dx on the way.
+/// d_angle = dM · −½ sin(angle) of every element, into memory that holds M first; dx on the way.
 template <MaskRounding rounding, bool stochastic, class T>
 void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
                               const T* dy, const acc_t<T>* dl1, const acc_t<T>* dentropy, const T* x,
@@ -126,6 +131,7 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
     const auto noise = noise_of<stochastic>(row, s, sample, first);
     const A n = static_cast<A>(s.rows * s.C);
     const A l1 = dl1 ? dl1[0] / n : A(0), entropy = dentropy ? dentropy[0] / n : A(0);
+    mask_row(row, d_angle + at, ar, sh);
     row.each([=](int64_t c) {
       const int64_t i = at + c;
       const A m = d_angle[i], d = dy ? static_cast<A>(dy[i]) : A(0);
@@ -257,8 +263,7 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
     dispatch_float("learned_dropout", xs.dtype(), [&](auto t) {
       using T = decltype(t);
       using A = acc_t<T>;
-      Tensor d_angle(xs.shape(), dtype_of<A>());
-      mask_forward(d_angle.data<A>(), as.data<T>(), shifts.data<T>(), s);
+      const Tensor d_angle(xs.shape(), dtype_of<A>());
       with_rounding(options, [&](auto r) {
         learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<A>(1), g.dy<A>(2),
                                  xs.data<T>(), as.data<T>(), shifts.data<T>(), s);

@@ -21,7 +21,7 @@ double bfloat16_tolerance(const OpCase& c) {
     case OpKind::movement:
       return 0;  // a number that is only moved, or multiplied by 0 or 1, stays itself
     case OpKind::elementwise:
-      return 0x1p-7;  // 2⁻⁹ per rounding to bfloat16; a case makes at most four in a row
+      return 0x1p-7;  // two roundings at their worst, 2⁻⁸ each; a case makes at most four in a row
     case OpKind::sum:
       return 0x1p-6;  // as many again: of a saved y, of the terms of a gradient that is a difference of sums
   }

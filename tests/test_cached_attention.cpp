@@ -41,7 +41,7 @@ TEST_CASE("cached attention: pieces of a text give what the whole text gives") {
       CHECK(relative_difference(in_pieces(qkv, 3, lengths, T), expected) < 1e-13);
       CHECK(relative_difference(in_pieces(qkv, 3, lengths, T + 5), expected) < 1e-13);
       CHECK(relative_difference(in_pieces(cast(qkv, DType::float32), 3, lengths, T), expected) < 5e-6);
-      // Rounded to bfloat16: the inputs are, once, on both sides; the result is, to 2⁻⁹ of itself.
+      // Rounded to bfloat16: the inputs are, once, on both sides; the result is, to 2⁻⁸ of itself.
       const Tensor half = cast(qkv, DType::bfloat16);
       const auto half_expected = causal_attention(half, 3).value().to_vector();
       CHECK(relative_difference(in_pieces(half, 3, lengths, T), half_expected) < 0.008);
