@@ -20,19 +20,27 @@ void Replay::rewind() {
   next_ = 0;
 }
 
-Tensor Replay::held_constant(const Tensor& now) {
+std::optional<Tensor> Replay::recorded() {
   Replay* replay = current_replay;
-  if (!replay) return now;
-  if (!replay->replaying_) {
-    replay->values_.push_back(now.clone());
-    return now;
-  }
+  if (!replay || !replay->replaying_) return std::nullopt;
   check(replay->next_ < replay->values_.size(),
         "replay: the run holds more values constant than the recorded one");
-  const Tensor& then = replay->values_[replay->next_++];
-  check(then.shape() == now.shape() && then.dtype() == now.dtype(), "replay: the run holds ", now.shape(),
-        " ", now.dtype(), " constant, the recorded one ", then.shape(), " ", then.dtype());
-  return then;
+  return replay->values_[replay->next_++];
+}
+
+void Replay::record(const Tensor& now) {
+  if (current_replay) current_replay->values_.push_back(now.clone());
+}
+
+Tensor Replay::held_constant(const Tensor& now) {
+  const std::optional<Tensor> then = recorded();
+  if (!then) {
+    record(now);
+    return now;
+  }
+  check(then->shape() == now.shape() && then->dtype() == now.dtype(), "replay: the run holds ", now.shape(),
+        " ", now.dtype(), " constant, the recorded one ", then->shape(), " ", then->dtype());
+  return *then;
 }
 
 }  // namespace ld

@@ -6,6 +6,7 @@
 // is a function of its NoiseKey (engine/random.h).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "engine/tensor.h"
@@ -24,6 +25,11 @@ class Replay {
 
   /// Returns `now` in an ordinary run and while recording, the recorded value while replaying.
   static Tensor held_constant(const Tensor& now);
+  /// Its two halves, for an op that makes the value and uses it in one kernel. First: what it must use
+  /// instead of the value while replaying; nothing in an ordinary run and while recording. Then, if it was
+  /// nothing: the value.
+  static std::optional<Tensor> recorded();
+  static void record(const Tensor& now);
 
  private:
   bool replaying_ = false;

@@ -73,21 +73,18 @@ HOST_AND_KERNEL void mask_row(const Row& row, acc_t<T>* m, const T* a, const T* 
   row.each([=](int64_t c) { m[c] = mask_of(static_cast<A>(a[c]) + static_cast<A>(shift[c])); });
 }
 
-template <class T>
-void mask_forward(acc_t<T>* m, const T* a, const T* shift, const MaskSizes s) {
-  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
-    mask_row(row, m + r * s.C, a + r * s.K + s.first, shift + s.first);
-  });
-}
-
-/// y and, per row, the sums behind the statistics. `base` is `m`, or the masks to round by.
+/// y, m = M and, per row, the sums behind the statistics. `held`, if not null, are the masks to round by
+/// instead of M.
 template <MaskRounding rounding, bool stochastic, class T>
-void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* sums, const acc_t<T>* m,
-                             const acc_t<T>* base, const T* x, const MaskSizes s) {
+void learned_dropout_forward(Rounding<rounding, stochastic>, T* y, acc_t<T>* m, acc_t<T>* sums,
+                             const acc_t<T>* held, const T* x, const T* a, const T* shift,
+                             const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const int64_t at = r * s.C, sample = r / s.T, first = (s.first_token + r % s.T) * s.C;
-    const A *mr = m + at, *base_r = base + at;
+    A* mr = m + at;
+    const A* base_r = held ? held + at : mr;
+    mask_row(row, mr, a + r * s.K + s.first, shift + s.first);
     const auto noise = noise_of<stochastic>(row, s, sample, first);
     const A ones = row.sum([=](int64_t c) {
       const A rounded = round_mask<rounding, stochastic>(mr[c], base_r[c], noise(c), s);
@@ -119,11 +116,11 @@ void mean_of_sums(T* statistics, const T* sums, const MaskSizes s) {
                     [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
 }
 
-/// d_angle = dM · −½ sin(angle) of every element, into memory that holds M first; dx on the way.
+/// dx, da and d_angle = dM · −½ sin(angle), the same as da's share, in memory that holds M first.
 template <MaskRounding rounding, bool stochastic, class T>
 void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
-                              const T* dy, const acc_t<T>* dl1, const acc_t<T>* dentropy, const T* x,
-                              const T* a, const T* shift, const MaskSizes s) {
+                              Accumulator<T> da, const T* dy, const acc_t<T>* dl1, const acc_t<T>* dentropy,
+                              const T* x, const T* a, const T* shift, const MaskSizes s) {
   using A = acc_t<T>;
   for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
     const T *ar = a + r * s.K + s.first, *sh = shift + s.first;
@@ -149,15 +146,10 @@ void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle,
     });
     // A loop of its own: g++ would make one call of sin here and the cos behind M, which has no SIMD form.
     row.each([=](int64_t c) {
-      d_angle[at + c] *= A(-0.5) * math::sin(static_cast<A>(ar[c]) + static_cast<A>(sh[c]));
+      const A d = d_angle[at + c] * (A(-0.5) * math::sin(static_cast<A>(ar[c]) + static_cast<A>(sh[c])));
+      d_angle[at + c] = d;
+      if (da) da.add(r * s.K + s.first + c, d);
     });
-  });
-}
-
-template <class T>
-void add_columns(Accumulator<T> da, const acc_t<T>* d_angle, const MaskSizes s) {
-  for_each_row(s.rows, s.C, [=] KERNEL(int64_t r, auto row) {
-    row.each([=](int64_t c) { da.add(r * s.K + s.first + c, d_angle[r * s.C + c]); });
   });
 }
 
@@ -165,12 +157,6 @@ template <class T>
 void add_shift(Accumulator<T> dshift, const acc_t<T>* d_angle, const MaskSizes s) {
   reduce_columns(dshift.from(s.first), s.rows, s.C,
                  [=] KERNEL(int64_t r, int64_t c) { return d_angle[r * s.C + c]; });
-}
-
-// Where only some columns are touched, the others must hold values already.
-template <class T, class F>
-void with_columns(const Gradients& g, size_t input, const MaskSizes& s, F f) {
-  s.K == s.C ? g.with_dx<T>(input, f) : g.with_dx_zeroed<T>(input, f);
 }
 
 template <class T>
@@ -249,12 +235,14 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
     using T = decltype(t);
     using A = acc_t<T>;
     statistics = Tensor({mask_statistics}, dtype_of<A>());
-    Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
-    mask_forward(m.data<A>(), as.data<T>(), shifts.data<T>(), s);
-    const Tensor base = Replay::held_constant(m);
+    const Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
+    const std::optional<Tensor> held = Replay::recorded();
     with_rounding(options, [&](auto r) {
-      learned_dropout_forward(r, y.data<T>(), sums.data<A>(), m.data<A>(), base.data<A>(), xs.data<T>(), s);
+      learned_dropout_forward(r, y.data<T>(), m.data<A>(), sums.data<A>(),
+                              held ? held->data<A>() : nullptr, xs.data<T>(), as.data<T>(),
+                              shifts.data<T>(), s);
     });
+    if (!held) Replay::record(m);
     mean_of_sums(statistics.data<A>(), sums.data<A>(), s);
   });
   l1 = statistics.part(mean_l1_norm, {});
@@ -264,12 +252,15 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
       using T = decltype(t);
       using A = acc_t<T>;
       const Tensor d_angle(xs.shape(), dtype_of<A>());
+      // Where only some columns are touched, the others must hold values already.
+      const bool all_columns = s.K == s.C;
+      const auto dx = g.dx<T>(0), da = all_columns ? g.dx<T>(1) : g.dx_zeroed<T>(1);
       with_rounding(options, [&](auto r) {
-        learned_dropout_backward(r, d_angle.data<A>(), g.dx<T>(0), g.dy<T>(0), g.dy<A>(1), g.dy<A>(2),
+        learned_dropout_backward(r, d_angle.data<A>(), dx, da, g.dy<T>(0), g.dy<A>(1), g.dy<A>(2),
                                  xs.data<T>(), as.data<T>(), shifts.data<T>(), s);
       });
-      with_columns<T>(g, 1, s, [&](auto da) { add_columns(da, d_angle.data<A>(), s); });
-      with_columns<T>(g, 2, s, [&](auto dshift) { add_shift(dshift, d_angle.data<A>(), s); });
+      auto to_shift = [&](auto dshift) { add_shift(dshift, d_angle.data<A>(), s); };
+      all_columns ? g.with_dx<T>(2, to_shift) : g.with_dx_zeroed<T>(2, to_shift);
     });
   });
   return {outputs[0], outputs[1], outputs[2], statistics};
