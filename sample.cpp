@@ -20,9 +20,10 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string run, checkpoint, tokenizer, prompt, prompt_file;
+  ld::SavedModelOptions model;
   int64_t tokens = 200, samples = 1, seed = 1337;
   ld::SamplingOptions sampling;
-  bool stochastic_masks = false, no_cache = false;
+  bool no_cache = false;
 };
 
 template <class... Parts>
@@ -54,7 +55,7 @@ int sample(const Options& options) {
   ld::require_device();
   options.sampling.validate();
   const std::string path = ld::find_checkpoint(options.run, options.checkpoint);
-  const ld::SavedModel saved(path, options.stochastic_masks);
+  const ld::SavedModel saved(path, options.model);
   const auto tokenizer = ld::tokenizer_of(saved.config, options.tokenizer);
   const std::string text = options.prompt_file.empty() ? options.prompt : ld::read_file(options.prompt_file);
   const std::vector<int32_t> prompt = ld::prompt_tokens(tokenizer, text);
@@ -141,7 +142,12 @@ int main(int argc, char** argv) {
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, most).description(""))
       ->capture_default_str();
-  app.add_flag("--stochastic-masks", options.stochastic_masks,
+  app.add_option(
+         "--dtype", options.model.dtype,
+         "float32 or bfloat16, of weights and arithmetic; the latter reads half as much memory [the run's]")
+      ->type_name("DTYPE")
+      ->check(CLI::IsMember({"float32", "bfloat16"}).description(""));
+  app.add_flag("--stochastic-masks", options.model.stochastic_masks,
                "Keep the noise of NOISE_AND_LINEAR masks, as in training");
   app.add_option("--checkpoint", options.checkpoint, "best, last or a file [best, else last]")
       ->type_name("best|last|FILE");

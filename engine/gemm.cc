@@ -46,20 +46,24 @@ template <class T, class Out>
 // core reads four places of memory in turn a third faster than one place after the other, so a line of the
 // loop is four rows, a quarter of b apart. Each row is a sum of its own: the bits do not depend on the
 // threads.
-void gemm_one_row(int64_t n, int64_t k, const float* a, Matrix<float> b, Accumulator<float> c) {
+template <class T, class Out>
+void gemm_one_row(int64_t n, int64_t k, const T* a, Matrix<T> b, Accumulator<Out> c) {
+  const std::vector<float> row_of_a(a, a + k);
+  const float* x = row_of_a.data();
   const int64_t lines = (n + 3) / 4;
-  constexpr int64_t serial = 1 << 20;  // waking a thread takes as long as reading some megabytes
+  constexpr int64_t serial =
+      1 << 15;  // from here on a second thread, still awake from the last product, pays
 #pragma omp parallel for schedule(static) if (n * k > serial)
   for (int64_t i = 0; i < lines; ++i) {
     auto row = [=](int64_t quarter) { return b.data + std::min(i + quarter * lines, n - 1) * b.ld; };
-    const float *b0 = row(0), *b1 = row(1), *b2 = row(2), *b3 = row(3);
+    const T *b0 = row(0), *b1 = row(1), *b2 = row(2), *b3 = row(3);
     float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
     for (int64_t p = 0; p < k; ++p) {
-      s0 += a[p] * b0[p];
-      s1 += a[p] * b1[p];
-      s2 += a[p] * b2[p];
-      s3 += a[p] * b3[p];
+      s0 += x[p] * static_cast<float>(b0[p]);
+      s1 += x[p] * static_cast<float>(b1[p]);
+      s2 += x[p] * static_cast<float>(b2[p]);
+      s3 += x[p] * static_cast<float>(b3[p]);
     }
     const float sums[] = {s0, s1, s2, s3};
     for (int64_t quarter = 0, j = i; j < n && quarter < 4; ++quarter, j += lines) c.add(j, sums[quarter]);
@@ -68,8 +72,6 @@ void gemm_one_row(int64_t n, int64_t k, const float* a, Matrix<float> b, Accumul
 
 void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Accumulator<float> c,
               int64_t ldc) {
-  if (m == 1 && a.transpose == Transpose::no && b.transpose == Transpose::yes)
-    return gemm_one_row(n, k, a.data, b, c);
   char ta = a.transpose == Transpose::yes ? 'T' : 'N', tb = b.transpose == Transpose::yes ? 'T' : 'N';
   auto status =
       dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, c.empty ? 0.0f : 1.0f, c.data, ldc);
@@ -143,6 +145,9 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator
   gemm_cublas(m, n, k, a, b, c, ldc, batch, stride_c);
 #else
 #if defined(ENGINE_CPU)
+  if constexpr (!std::is_same_v<T, double>)
+    if (m == 1 && batch == 1 && a.transpose == Transpose::no && b.transpose == Transpose::yes)
+      return gemm_one_row(n, k, a.data, b, c);
   if constexpr (std::is_same_v<T, bfloat16>) return gemm_bfloat16(m, n, k, a, b, c, ldc, batch, stride_c);
 #endif
   for (int64_t i = 0; i < batch; ++i) {

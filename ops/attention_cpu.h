@@ -41,21 +41,21 @@ struct Head {
 template <class T>
 struct ForwardMemory {
   int64_t Tp, Dp;
-  T *k, *v;            // (Tp, Dp): of the head at hand
-  T *p, *kept;         // (Tp, lanes): of the block at hand, like everything below
-  T *q, *out;          // (lanes, Dp); q times 1/√D
-  T* q_columns;        // (Dp, lanes)
-  T *largest, *total;  // (lanes)
+  T *k, *v;                      // (Tp, Dp): of the head at hand
+  T *p, *kept;                   // (Tp, lanes): of the block at hand, like everything below
+  T *q, *out;                    // (lanes, Dp); q times 1/√D
+  T* q_columns;                  // (Dp, lanes)
+  T *largest, *total, *log_sum;  // (lanes)
 
   ForwardMemory(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
     auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
     for (T** m : {&k, &v}) *m = take(Tp * Dp);
     for (T** m : {&p, &kept}) *m = take(Tp * lanes<T>);
     for (T** m : {&q, &out, &q_columns}) *m = take(Dp * lanes<T>);
-    for (T** m : {&largest, &total}) *m = take(lanes<T>);
+    for (T** m : {&largest, &total, &log_sum}) *m = take(lanes<T>);
   }
   static int64_t size(const AttentionSizes& s) {
-    return padded<T>(s.T) * 2 * (padded<T>(s.D) + lanes<T>)+(3 * padded<T>(s.D) + 2) * lanes<T>;
+    return padded<T>(s.T) * 2 * (padded<T>(s.D) + lanes<T>)+(3 * padded<T>(s.D) + 3) * lanes<T>;
   }
 };
 
@@ -77,6 +77,8 @@ void exponentials(ForwardMemory<T>& m, int64_t first) {
     total += p;
   }
   vector_at(m.total) = total;
+#pragma omp simd
+  for (int64_t r = 0; r < lanes<T>; ++r) m.log_sum[r] = m.largest[r] + math::log(m.total[r]);
 }
 
 /// m.kept[j][r] = what dropout multiplies the weight of key j for query first + r by. A query's numbers are
@@ -115,8 +117,8 @@ void head_forward(S* y, T* log_sum, ForwardMemory<T>& m, const Head<S>& head) {
       S* to = y + s.out(head.b, first + r, head.h);
 #pragma omp simd
       for (int64_t d = 0; d < s.D; ++d) to[d] = static_cast<S>(m.out[r * m.Dp + d] * inverse);
-      log_sum[s.row(head.b, first + r, head.h)] = m.largest[r] + math::log(m.total[r]);
     }
+    std::copy_n(m.log_sum, rows, log_sum + s.row(head.b, first, head.h));
   }
 }
 

@@ -47,7 +47,7 @@ int64_t padded(int64_t n) {
 }
 
 template <class T>
-vector_t<T> exp_of_nonpositive(vector_t<T> x) {
+[[gnu::always_inline]] inline vector_t<T> exp_of_nonpositive(vector_t<T> x) {
 #pragma omp simd
   for (int64_t r = 0; r < lanes<T>; ++r) x[r] = math::exp_of_nonpositive(x[r]);
   return x;

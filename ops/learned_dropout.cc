@@ -238,9 +238,8 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
     const Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
     const std::optional<Tensor> held = Replay::recorded();
     with_rounding(options, [&](auto r) {
-      learned_dropout_forward(r, y.data<T>(), m.data<A>(), sums.data<A>(),
-                              held ? held->data<A>() : nullptr, xs.data<T>(), as.data<T>(),
-                              shifts.data<T>(), s);
+      learned_dropout_forward(r, y.data<T>(), m.data<A>(), sums.data<A>(), held ? held->data<A>() : nullptr,
+                              xs.data<T>(), as.data<T>(), shifts.data<T>(), s);
     });
     if (!held) Replay::record(m);
     mean_of_sums(statistics.data<A>(), sums.data<A>(), s);

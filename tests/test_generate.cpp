@@ -99,15 +99,33 @@ TEST_CASE("saved model: the weights and config of the checkpoint") {
   CHECK(tokens_of(*saved.model, {.tokens = 10}).size() == 10);
 }
 
+TEST_CASE("saved model: computes in the dtype that is asked for") {
+  FinishedRun run;
+  const SavedModel saved(find_checkpoint(run.folder), {.dtype = "bfloat16"});
+  CHECK(saved.config.dtype == "bfloat16");
+  for (const Parameter& parameter : saved.model->parameters().all()) {
+    CHECK(parameter.var.value().dtype() == DType::bfloat16);
+    CHECK(parameter.var.value().to_vector() == cast(parameter.master, DType::bfloat16).to_vector());
+  }
+  CHECK(tokens_of(*saved.model, {.tokens = 10}).size() == 10);
+  CHECK(SavedModel(find_checkpoint(run.folder), {.dtype = run.config.dtype}).config == run.config);
+
+  run.config.dtype = "float64";
+  train(run.config, run.data.folder("wide"));
+  expect_error([&] { SavedModel(find_checkpoint(run.data.folder("wide")), {.dtype = "bfloat16"}); },
+               {"float64 weights", "leave --dtype out"});
+}
+
 TEST_CASE("saved model: stochastic masks are for NOISE_AND_LINEAR alone") {
   FinishedRun run;
   const std::string path = find_checkpoint(run.folder);
-  const SavedModel stochastic(path, true);
+  const SavedModel stochastic(path, {.stochastic_masks = true});
   CHECK(stochastic.model->config().learned_dropout_config->use_noise_at_inference);
   auto refused_with = [&](const std::string& folder, auto change) {
     change(run.config.model_config);
     train(run.config, run.data.folder(folder));
-    return error_of([&] { SavedModel(find_checkpoint(run.data.folder(folder)), true); });
+    return error_of(
+        [&] { SavedModel(find_checkpoint(run.data.folder(folder)), {.stochastic_masks = true}); });
   };
   CHECK(refused_with("sigmoid", [](ModelConfig& model) {
           model.learned_dropout_config->mask_rounding_type = MaskRounding::sigmoid;

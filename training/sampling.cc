@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/math.h"
 
 namespace ld {
 namespace {
@@ -15,8 +16,18 @@ struct Candidate {
   double weight;  // its logit, then its share of the total weight
 };
 
-int32_t most_likely(std::span<const double> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+double largest_of(std::span<const double> logits) {
+  double largest = -INFINITY;
+  int64_t refused = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : refused)
+  for (size_t i = 0; i < logits.size(); ++i) {
+    largest = logits[i] > largest ? logits[i] : largest;
+    refused += logits[i] < INFINITY ? 0 : 1;
+  }
+  for (size_t i = 0; refused > 0 && i < logits.size(); ++i)
+    check(logits[i] < INFINITY, "sampling: the logit of token ", i, " is ", logits[i],
+          "; the checkpoint is that of a run that diverged");
+  return largest;
 }
 
 double kth_largest(std::span<const double> logits, int64_t k) {
@@ -49,19 +60,19 @@ void SamplingOptions::validate() const {
 int32_t choose_token(std::span<const double> logits, const SamplingOptions& options, double u) {
   options.validate();
   check(!logits.empty(), "sampling: no logits to choose from");
-  for (size_t i = 0; i < logits.size(); ++i)
-    check(logits[i] < INFINITY, "sampling: the logit of token ", i, " is ", logits[i],
-          "; the checkpoint is that of a run that diverged");
-  const int32_t best = most_likely(logits);
-  const double largest = logits[static_cast<size_t>(best)];
+  const double largest = largest_of(logits);
+  const auto best = static_cast<int32_t>(std::ranges::find(logits, largest) - logits.begin());
   if (options.temperature == 0 || largest == -INFINITY) return best;
 
   const bool keeps_all = options.top_k >= static_cast<int64_t>(logits.size());
   const double least = keeps_all ? -INFINITY : kth_largest(logits, options.top_k);
   std::vector<Candidate> candidates;
+  candidates.reserve(std::min(static_cast<size_t>(options.top_k), logits.size()));
   for (size_t i = 0; i < logits.size(); ++i)
-    if (logits[i] >= least)
-      candidates.push_back({static_cast<int32_t>(i), std::exp((logits[i] - largest) / options.temperature)});
+    if (logits[i] >= least) candidates.push_back({static_cast<int32_t>(i), logits[i]});
+#pragma omp simd
+  for (size_t i = 0; i < candidates.size(); ++i)
+    candidates[i].weight = math::exp((candidates[i].weight - largest) / options.temperature);
   if (options.top_p < 1) keep_top_p(candidates, options.top_p);
 
   double total = 0, sum = 0;

@@ -29,12 +29,17 @@ std::string find_checkpoint(const std::string& run, const std::string& choice) {
   return path;
 }
 
-SavedModel::SavedModel(const std::string& checkpoint, bool stochastic_masks) {
+SavedModel::SavedModel(const std::string& checkpoint, const SavedModelOptions& options) {
   const SafetensorsFile file(checkpoint);
   config = parse_run_config(file.metadata("config"), checkpoint + " (its config)");
   step = static_cast<int64_t>(file.number("step"));
   best_val_loss = file.number("best_val_loss");
-  if (stochastic_masks) {
+  if (!options.dtype.empty() && options.dtype != config.dtype) {
+    check(config.dtype != "float64", checkpoint, ": holds float64 weights, which compute in float64 only; ",
+          "leave --dtype out");
+    config.dtype = options.dtype;
+  }
+  if (options.stochastic_masks) {
     auto& dropout = config.model_config.learned_dropout_config;
     check(dropout.has_value(), checkpoint, ": its model has no masks that could be stochastic; ",
           "leave --stochastic-masks out");

@@ -15,10 +15,16 @@ namespace ld {
 /// yet. `run` is a run's folder, or a checkpoint itself. Error: what is missing.
 std::string find_checkpoint(const std::string& run, const std::string& choice = {});
 
+struct SavedModelOptions {
+  bool stochastic_masks =
+      false;               // keep the masks' noise (use_noise_at_inference); only NOISE_AND_LINEAR has some
+  std::string dtype = {};  // "float32" or "bfloat16", of weights and arithmetic; empty: the run's
+};
+
 struct SavedModel {
-  /// Reads config and weights of a checkpoint. `stochastic_masks` keeps the masks' noise
-  /// (use_noise_at_inference), which only NOISE_AND_LINEAR has. Error: the file and what is wrong with it.
-  explicit SavedModel(const std::string& checkpoint, bool stochastic_masks = false);
+  /// Reads config and weights of a checkpoint. Error: the file and what is wrong with it, or what the options
+  /// ask for that its model has not.
+  explicit SavedModel(const std::string& checkpoint, const SavedModelOptions& options = {});
 
   RunConfig config;
   int64_t step = 0;          // optimizer steps done
