@@ -38,18 +38,27 @@ struct Options {
   int64_t batch_size = 0;  // 0: the model's
   int steps = 10, rounds = 3;
   bool compile = false;
+  double peak_tflops = 0;  // 0: what is known of the device
+
+  bool in_bfloat16() const { return dtype == "bfloat16"; }
 };
 
-/// One of the models that are timed: its sizes but for the variant.
+/// One of the models that are timed: its sizes but for the variant. A GPU gets the published batch.
 struct Sizes {
   int64_t batch_size, context_size, n_layer, n_embed, n_head, alphabet_size;
 };
+
+#ifdef ENGINE_CUDA
+constexpr int64_t published_batch = 50;
+#else
+constexpr int64_t published_batch = 4;
+#endif
 
 Sizes sizes_of(const Options& o) {
   Sizes s = o.model == "small"       ? Sizes{16, 64, 4, 64, 4, 256}
             : o.model == "gpt2"      ? Sizes{4, 64, 12, 768, 12, 50257}
             : o.model == "gpt2_1024" ? Sizes{4, 1024, 12, 768, 12, 50257}
-                                     : Sizes{4, 200, 26, 144, 9, 50257};
+                                     : Sizes{published_batch, 200, 26, 144, 9, 50257};
   if (o.model == "published" && o.variant == "baseline") s.n_embed = 156, s.n_head = 12;  // as many weights
   if (o.batch_size > 0) s.batch_size = o.batch_size;
   return s;
@@ -106,7 +115,7 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 class Training {
  public:
   explicit Training(const Options& o)
-      : model_(model_config(o), o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32, 1337),
+      : model_(model_config(o), o.in_bfloat16() ? DType::bfloat16 : DType::float32, 1337),
         optimizer_(model_.parameters(), {}),
         vocabulary_(static_cast<uint32_t>(sizes_of(o).alphabet_size)),
         shape_{sizes_of(o).batch_size, sizes_of(o).context_size},
@@ -178,10 +187,11 @@ class Training {
   uint32_t step_ = 0;
 };
 
-/// GFLOP/s of the largest matrix product of the model, the logits of 400 rows: what the library can do here.
+/// GFLOP/s of the largest matrix product of the model, the logits of 400 rows: what the library can do here, with a
+/// vocabulary that is a multiple of 32 as it likes it.
 template <class T>
 double matrix_ceiling(const Sizes& s) {
-  const int64_t m = 400, n = s.alphabet_size, k = s.n_embed;
+  const int64_t m = 400, n = (s.alphabet_size + 31) / 32 * 32, k = s.n_embed;
   Tensor a = Tensor::zeros({m, k}, dtype_of<T>()), b = Tensor::zeros({n, k}, dtype_of<T>()),
          c({m, n}, dtype_of<T>());
   std::vector<double> seconds;
@@ -194,13 +204,13 @@ double matrix_ceiling(const Sizes& s) {
 }
 
 /// The PyTorch step of the same model, in a process of its own; its last line of output is JSON.
-json pytorch(const Options& o) {
+json pytorch(const Options& o, bool compile) {
   const Sizes s = sizes_of(o);
   const std::string command = fmt::format(
       "{} bench/pytorch_train.py --variant {} --n-embed {} --n-head {} --n-layer {} --context-size {} "
       "--alphabet-size {} --batch-size {} --steps {} --device {} --dtype {}{} 2>/dev/null",
       o.python, o.variant, s.n_embed, s.n_head, s.n_layer, s.context_size, s.alphabet_size, s.batch_size,
-      o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda", o.dtype, o.compile ? " --compile" : "");
+      o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda", o.dtype, compile ? " --compile" : "");
   int status = 0;
   const std::string output = output_of(command, status);
   check(status == 0, "bench: this did not succeed: ", command, "; does that Python have torch?");
@@ -227,6 +237,14 @@ void print_by_op(const std::map<std::string, double>& by_op) {
     fmt::print("  {:<18}{:8.1f} ms  {:5.1f} %\n", name, ms, 100 * ms / total);
 }
 
+/// PyTorch's times beside ours, round by round.
+struct Rival {
+  const char* name;
+  bool compile;
+  std::vector<double> seconds = {}, cpu = {};
+  json last = {};
+};
+
 json run(const Options& o) {
   require_device();
   const Sizes s = sizes_of(o);
@@ -238,11 +256,13 @@ json run(const Options& o) {
   for (uint32_t i = 0; i <= Training::warm_up; ++i) training.step();
   if (!training.obstacle().empty()) fmt::print("without CUDA graphs: {}\n", training.obstacle());
 
-  std::vector<double> ours, ours_cpu, theirs, theirs_cpu;
-  json torch;
+  std::vector<double> ours, ours_cpu;
+  std::vector<Rival> rivals;
+  if (!o.python.empty()) rivals.push_back({"PyTorch, eager", false});
+  if (o.compile) rivals.push_back({"PyTorch, compiled", true});
   auto print_round = [&](int round, const char* who, double seconds, double cpu) {
-    fmt::print("round {}  {:<8} {:8.1f} ms a step  {:>7} tokens/s  {:8.1f} ms of all processors\n", round + 1,
-               who, 1e3 * seconds, grouped(std::lround(tokens / seconds)), 1e3 * cpu);
+    fmt::print("round {}  {:<17} {:8.1f} ms a step  {:>7} tokens/s  {:8.1f} ms of all processors\n",
+               round + 1, who, 1e3 * seconds, grouped(std::lround(tokens / seconds)), 1e3 * cpu);
     std::fflush(stdout);
   };
   for (int round = 0; round < o.rounds; ++round) {
@@ -252,15 +272,16 @@ json run(const Options& o) {
     ours.push_back(median(seconds));
     ours_cpu.push_back((cpu_seconds() - cpu_before) / o.steps);
     print_round(round, "ours", ours.back(), ours_cpu.back());
-    if (o.python.empty()) continue;
-    torch = pytorch(o);
-    theirs.push_back(torch.at("median_s"));
-    theirs_cpu.push_back(torch.at("own_cpu_s_per_step"));
-    print_round(round, "PyTorch", theirs.back(), theirs_cpu.back());
+    for (Rival& rival : rivals) {
+      rival.last = pytorch(o, rival.compile);
+      rival.seconds.push_back(rival.last.at("median_s"));
+      rival.cpu.push_back(rival.last.at("own_cpu_s_per_step"));
+      print_round(round, rival.name, rival.seconds.back(), rival.cpu.back());
+    }
   }
   const int64_t peak = peak_bytes();  // before the ceiling takes memory of its own
   const double step = median(ours),
-               ceiling = o.dtype == "bfloat16" ? matrix_ceiling<bfloat16>(s) : matrix_ceiling<float>(s);
+               ceiling = o.in_bfloat16() ? matrix_ceiling<bfloat16>(s) : matrix_ceiling<float>(s);
   const double gflops = tokens / step * flop_per_token(o) * 1e-9, share = gflops / ceiling;
   fmt::print("median   {:.1f} ms a step, {} tokens/s, peak memory {}\n", 1e3 * step,
              grouped(std::lround(tokens / step)), bytes_text(peak));
@@ -268,10 +289,15 @@ json run(const Options& o) {
       "         {:.0f} GFLOP/s ({:.1f} MFLOP a token): {:.0f} % of the {:.0f} that matrix products alone reach "
       "here\n",
       gflops, 1e-6 * flop_per_token(o), 100 * share, ceiling);
-  if (!theirs.empty())
-    fmt::print("         {:.2f} times as fast as PyTorch {}{}, with {:.2f} of its processor time\n",
-               median(theirs) / step, torch.value("torch", ""), o.compile ? ", compiled" : "",
-               median(ours_cpu) / median(theirs_cpu));
+  const double peak_gflops =
+      1e3 *
+      (o.peak_tflops > 0 ? o.peak_tflops : peak_tflops(device_description(), o.in_bfloat16()).value_or(0));
+  if (peak_gflops > 0)
+    fmt::print("         MFU {:.1f} %, of {:.3g} TFLOP/s\n", 100 * gflops / peak_gflops, 1e-3 * peak_gflops);
+  for (const Rival& rival : rivals)
+    fmt::print("         {:.2f} times as fast as {} ({}), with {:.2f} of its processor time\n",
+               median(rival.seconds) / step, rival.name, rival.last.value("torch", ""),
+               median(ours_cpu) / median(rival.cpu));
   const auto by_op = training.by_op();
   print_by_op(by_op);
 
@@ -283,9 +309,10 @@ json run(const Options& o) {
                  {"peak_bytes", peak},         {"mflop_per_token", 1e-6 * flop_per_token(o)},
                  {"gflops", gflops},           {"ceiling_gflops", ceiling},
                  {"share_of_ceiling", share},  {"ms_by_op", by_op}};
-  if (!theirs.empty())
-    result["pytorch"] = {
-        {"compiled", o.compile}, {"rounds_s", theirs}, {"rounds_cpu_s", theirs_cpu}, {"last", torch}};
+  if (peak_gflops > 0) result["peak_gflops"] = peak_gflops, result["mfu"] = gflops / peak_gflops;
+  for (const Rival& rival : rivals)
+    result[rival.compile ? "pytorch_compiled" : "pytorch"] = {
+        {"rounds_s", rival.seconds}, {"rounds_cpu_s", rival.cpu}, {"last", rival.last}};
   return result;
 }
 
@@ -352,7 +379,8 @@ int main(int argc, char** argv) {
   app.add_option("--dtype", o.dtype, "Of weights and arithmetic; PyTorch's is autocast")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
-  app.add_option("--batch-size", o.batch_size, "Sequences a step [4, of the small model 16]")
+  app.add_option("--batch-size", o.batch_size,
+                 fmt::format("Sequences a step [published {}, small 16, gpt2 4]", published_batch))
       ->check(CLI::PositiveNumber);
   app.add_option("--steps", o.steps, "Timed steps a round; the median counts")
       ->check(CLI::PositiveNumber)
@@ -360,7 +388,10 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", o.rounds, "Rounds")->check(CLI::PositiveNumber)->capture_default_str();
   auto* python = app.add_option("--python", o.python,
                                 "A Python with torch: times the same model in PyTorch after every round");
-  app.add_flag("--compile", o.compile, "PyTorch's model goes through torch.compile")->needs(python);
+  app.add_flag("--compile", o.compile, "… and once more through torch.compile")->needs(python);
+  app.add_option("--peak-tflops", o.peak_tflops,
+                 "What MFU is a share of [the data sheet's, of H100, H200, A100 and RTX 4090]")
+      ->check(CLI::PositiveNumber);
   app.add_option("--json", o.json_file, "Also write the results, with processor, versions and commit")
       ->type_name("FILE");
   return ld::run_program(app, argc, argv, [&] { return run_all(o), 0; });

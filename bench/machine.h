@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "engine/device.h"
@@ -15,6 +16,20 @@
 #endif
 
 namespace ld {
+
+/// What a GPU's data sheet promises, in TFLOP/s of dense matrices: bfloat16 by tensor cores, float32 without them.
+/// Nothing for a device that is not listed.
+inline std::optional<double> peak_tflops(const std::string& description, bool bfloat16) {
+  struct Peak {
+    const char* name;
+    double bfloat16, float32;
+  };
+  // The first that the name contains: H100 PCIe before H100, which is the SXM module.
+  for (const Peak& peak : {Peak{"H100 PCIe", 756, 51}, Peak{"H100 NVL", 835, 60}, Peak{"H100", 989, 67},
+                           Peak{"H200", 989, 67}, Peak{"A100", 312, 19.5}, Peak{"RTX 4090", 165, 82.6}})
+    if (description.find(peak.name) != std::string::npos) return bfloat16 ? peak.bfloat16 : peak.float32;
+  return std::nullopt;
+}
 
 /// What the command prints, without the newline at the end; the exit status in `status`.
 inline std::string output_of(const std::string& command, int& status) {
