@@ -20,12 +20,15 @@ void Replay::rewind() {
   next_ = 0;
 }
 
-std::optional<Tensor> Replay::recorded() {
+std::optional<Tensor> Replay::next_recorded(const Shape& shape, DType dtype) {
   Replay* replay = current_replay;
   if (!replay || !replay->replaying_) return std::nullopt;
   check(replay->next_ < replay->values_.size(),
         "replay: the run holds more values constant than the recorded one");
-  return replay->values_[replay->next_++];
+  const Tensor& then = replay->values_[replay->next_++];
+  check(then.shape() == shape && then.dtype() == dtype, "replay: the run holds ", shape, " ", dtype,
+        " constant, the recorded one ", then.shape(), " ", then.dtype());
+  return then;
 }
 
 void Replay::record(const Tensor& now) {
@@ -33,14 +36,9 @@ void Replay::record(const Tensor& now) {
 }
 
 Tensor Replay::held_constant(const Tensor& now) {
-  const std::optional<Tensor> then = recorded();
-  if (!then) {
-    record(now);
-    return now;
-  }
-  check(then->shape() == now.shape() && then->dtype() == now.dtype(), "replay: the run holds ", now.shape(),
-        " ", now.dtype(), " constant, the recorded one ", then->shape(), " ", then->dtype());
-  return *then;
+  if (const std::optional<Tensor> then = next_recorded(now.shape(), now.dtype())) return *then;
+  record(now);
+  return now;
 }
 
 }  // namespace ld

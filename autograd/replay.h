@@ -25,10 +25,10 @@ class Replay {
 
   /// Returns `now` in an ordinary run and while recording, the recorded value while replaying.
   static Tensor held_constant(const Tensor& now);
-  /// Its two halves, for an op that makes the value and uses it in one kernel. First: what it must use
-  /// instead of the value while replaying; nothing in an ordinary run and while recording. Then, if it was
-  /// nothing: the value.
-  static std::optional<Tensor> recorded();
+  /// Its two halves, for an op that makes the value and uses it in one kernel. First `next_recorded`: the next
+  /// recorded value while replaying, to be used instead; nothing in an ordinary run and while recording. Then,
+  /// if that was nothing, `record` with the value.
+  static std::optional<Tensor> next_recorded(const Shape& shape, DType dtype);
   static void record(const Tensor& now);
 
  private:

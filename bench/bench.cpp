@@ -17,6 +17,8 @@
 
 #include "autograd/trace.h"
 #include "bench/machine.h"
+#include "bench/models.h"
+#include "bench/rival.h"
 #include "engine/gemm.h"
 #include "engine/graph.h"
 #include "engine/memory.h"
@@ -31,57 +33,8 @@ namespace {
 
 using namespace ld;
 using nlohmann::json;
+using Options = BenchOptions;
 using Clock = std::chrono::steady_clock;
-
-struct Options {
-  std::string variant = "all", model = "published", dtype = "float32", python, json_file;
-  int64_t batch_size = 0;  // 0: the model's
-  int steps = 10, rounds = 3;
-  bool compile = false;
-  double peak_tflops = 0;  // 0: what is known of the device
-
-  bool in_bfloat16() const { return dtype == "bfloat16"; }
-};
-
-/// One of the models that are timed: its sizes but for the variant. A GPU gets the published batch.
-struct Sizes {
-  int64_t batch_size, context_size, n_layer, n_embed, n_head, alphabet_size;
-};
-
-#ifdef ENGINE_CUDA
-constexpr int64_t published_batch = 50;
-#else
-constexpr int64_t published_batch = 4;
-#endif
-
-Sizes sizes_of(const Options& o) {
-  Sizes s = o.model == "small"       ? Sizes{16, 64, 4, 64, 4, 256}
-            : o.model == "gpt2"      ? Sizes{4, 64, 12, 768, 12, 50257}
-            : o.model == "gpt2_1024" ? Sizes{4, 1024, 12, 768, 12, 50257}
-                                     : Sizes{published_batch, 200, 26, 144, 9, 50257};
-  if (o.model == "published" && o.variant == "baseline") s.n_embed = 156, s.n_head = 12;  // as many weights
-  if (o.batch_size > 0) s.batch_size = o.batch_size;
-  return s;
-}
-
-ModelConfig model_config(const Options& o) {
-  const Sizes s = sizes_of(o);
-  ModelConfig config;
-  config.alphabet_size = s.alphabet_size;
-  config.context_size = s.context_size;
-  config.n_embed = s.n_embed;
-  config.n_head = s.n_head;
-  config.n_layer = s.n_layer;
-  if (o.variant == "baseline") return config;
-  const bool embed = o.variant == "embed";
-  LearnedDropoutConfig& dropout = config.learned_dropout_config.emplace();
-  dropout.dropout_input_type = embed ? DropoutInput::embed : DropoutInput::hidden_state;
-  dropout.mask_rounding_type = MaskRounding::noise_and_linear;
-  dropout.n_head = config.n_head;
-  dropout.use_detached_input = embed;
-  config.use_dropout_l1_norm_penalty = true;
-  return config;
-}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -94,16 +47,6 @@ double seconds_of(const std::function<void()>& work) {
   work();
   synchronize();
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-/// Operations in matrix products for one token, forward and backward: 2 for each weight and 4 back, and of
-/// attention, where a query sees half of the keys on average, a product with keys and one with values.
-double flop_per_token(const Options& o) {
-  const Sizes s = sizes_of(o);
-  const auto C = static_cast<double>(s.n_embed), L = static_cast<double>(s.n_layer),
-             V = static_cast<double>(s.alphabet_size), T = static_cast<double>(s.context_size);
-  const bool masks = o.variant != "baseline";
-  return 6 * (L * (12 + (masks ? 3 : 0)) * C * C + V * C) + 6 * L * (masks ? 2 : 1) * T * C;
 }
 
 /// Seconds that this process has spent computing, all threads together: on a machine that others use too,
@@ -187,34 +130,22 @@ class Training {
   uint32_t step_ = 0;
 };
 
-/// GFLOP/s of the largest matrix product of the model, the logits of 400 rows: what the library can do here, with a
-/// vocabulary that is a multiple of 32 as it likes it.
+/// GFLOP/s of the largest matrix product of the model, the logits of 400 rows: what the library can do here,
+/// with a vocabulary that is a multiple of 32 as it likes it. Several at a time, so that a GPU need not wait.
 template <class T>
 double matrix_ceiling(const Sizes& s) {
   const int64_t m = 400, n = (s.alphabet_size + 31) / 32 * 32, k = s.n_embed;
   Tensor a = Tensor::zeros({m, k}, dtype_of<T>()), b = Tensor::zeros({n, k}, dtype_of<T>()),
          c({m, n}, dtype_of<T>());
+  constexpr int together = 4;
   std::vector<double> seconds;
-  for (int i = 0; i < 10; ++i)
+  for (int i = 0; i < 3; ++i)
     seconds.push_back(seconds_of([&] {
-      gemm<T>(m, n, k, {a.data<T>(), k}, {b.data<T>(), k, Transpose::yes}, Accumulator<T>{c.data<T>(), true},
-              n);
+      for (int j = 0; j < together; ++j)
+        gemm<T>(m, n, k, {a.data<T>(), k}, {b.data<T>(), k, Transpose::yes},
+                Accumulator<T>{c.data<T>(), true}, n);
     }));
-  return 2e-9 * static_cast<double>(m * n * k) / median(seconds);
-}
-
-/// The PyTorch step of the same model, in a process of its own; its last line of output is JSON.
-json pytorch(const Options& o, bool compile) {
-  const Sizes s = sizes_of(o);
-  const std::string command = fmt::format(
-      "{} bench/pytorch_train.py --variant {} --n-embed {} --n-head {} --n-layer {} --context-size {} "
-      "--alphabet-size {} --batch-size {} --steps {} --device {} --dtype {}{} 2>/dev/null",
-      o.python, o.variant, s.n_embed, s.n_head, s.n_layer, s.context_size, s.alphabet_size, s.batch_size,
-      o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda", o.dtype, compile ? " --compile" : "");
-  int status = 0;
-  const std::string output = output_of(command, status);
-  check(status == 0, "bench: this did not succeed: ", command, "; does that Python have torch?");
-  return json::parse(output.substr(output.rfind('\n') + 1));
+  return 2e-9 * static_cast<double>(m * n * k * together) / median(seconds);
 }
 
 /// The most memory that was taken: of the machine, or on a GPU of the device.
@@ -237,13 +168,18 @@ void print_by_op(const std::map<std::string, double>& by_op) {
     fmt::print("  {:<18}{:8.1f} ms  {:5.1f} %\n", name, ms, 100 * ms / total);
 }
 
-/// PyTorch's times beside ours, round by round.
-struct Rival {
-  const char* name;
-  bool compile;
-  std::vector<double> seconds = {}, cpu = {};
-  json last = {};
-};
+/// median of x[i] / y[i]: rounds in turn, for the clock changes from one to the next.
+double median_ratio(const std::vector<double>& x, const std::vector<double>& y) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < x.size(); ++i) ratios.push_back(x[i] / y[i]);
+  return median(ratios);
+}
+
+/// What MFU is a share of; 0 where nobody knows.
+double peak_gflops(const Options& o) {
+  if (o.peak_tflops > 0) return 1e3 * o.peak_tflops;
+  return 1e3 * peak_tflops(device_description(), o.in_bfloat16()).value_or(0);
+}
 
 json run(const Options& o) {
   require_device();
@@ -276,29 +212,30 @@ json run(const Options& o) {
     if (round == 0) peak = peak_bytes();  // before the ceiling takes memory of its own
     ceilings.push_back(o.in_bfloat16() ? matrix_ceiling<bfloat16>(s) : matrix_ceiling<float>(s));
     for (Rival& rival : rivals) {
-      rival.last = pytorch(o, rival.compile);
-      rival.seconds.push_back(rival.last.at("median_s"));
-      rival.cpu.push_back(rival.last.at("own_cpu_s_per_step"));
-      print_round(round, rival.name, rival.seconds.back(), rival.cpu.back());
+      if (!rival.failure.empty()) continue;
+      rival.round(o);
+      if (rival.failure.empty())
+        print_round(round, rival.name, rival.seconds.back(), rival.cpu.back());
+      else
+        fmt::print("{}: {}\n", rival.name, rival.failure);
     }
   }
-  const double step = median(ours), ceiling = median(ceilings);
-  const double gflops = tokens / step * flop_per_token(o) * 1e-9, share = gflops / ceiling;
+  std::erase_if(rivals, [](const Rival& rival) { return !rival.failure.empty(); });
+  const double step = median(ours), flop = tokens * flop_per_token(o) * 1e-9;
+  std::vector<double> gflops;
+  for (double seconds : ours) gflops.push_back(flop / seconds);
+  const double share = median_ratio(gflops, ceilings), peak_rate = peak_gflops(o),
+               mfu = flop / step / peak_rate;
   fmt::print("median   {:.1f} ms a step, {} tokens/s, peak memory {}\n", 1e3 * step,
              grouped(std::lround(tokens / step)), bytes_text(peak));
   fmt::print(
-      "         {:.0f} GFLOP/s ({:.1f} MFLOP a token): {:.0f} % of the {:.0f} that matrix products alone reach "
-      "here\n",
-      gflops, 1e-6 * flop_per_token(o), 100 * share, ceiling);
-  const double peak_gflops =
-      1e3 *
-      (o.peak_tflops > 0 ? o.peak_tflops : peak_tflops(device_description(), o.in_bfloat16()).value_or(0));
-  if (peak_gflops > 0)
-    fmt::print("         MFU {:.1f} %, of {:.3g} TFLOP/s\n", 100 * gflops / peak_gflops, 1e-3 * peak_gflops);
+      "         {:.0f} GFLOP/s ({:.1f} MFLOP a token): {:.0f} % of what matrix products alone reach here, {:.0f}\n",
+      flop / step, 1e-6 * flop_per_token(o), 100 * share, median(ceilings));
+  if (peak_rate > 0) fmt::print("         MFU {:.1f} %, of {:.3g} TFLOP/s\n", 100 * mfu, 1e-3 * peak_rate);
   for (const Rival& rival : rivals)
     fmt::print("         {:.2f} times as fast as {} ({}), with {:.2f} of its processor time\n",
-               median(rival.seconds) / step, rival.name, rival.last.value("torch", ""),
-               median(ours_cpu) / median(rival.cpu));
+               median_ratio(rival.seconds, ours), rival.name, rival.last.value("torch", ""),
+               median_ratio(ours_cpu, rival.cpu));
   const auto by_op = training.by_op();
   print_by_op(by_op);
 
@@ -308,12 +245,14 @@ json run(const Options& o) {
                  {"median_s", step},           {"rounds_s", ours},
                  {"rounds_cpu_s", ours_cpu},   {"tokens_per_s", tokens / step},
                  {"peak_bytes", peak},         {"mflop_per_token", 1e-6 * flop_per_token(o)},
-                 {"gflops", gflops},           {"ceiling_gflops", ceiling},
+                 {"gflops", flop / step},      {"rounds_ceiling_gflops", ceilings},
                  {"share_of_ceiling", share},  {"ms_by_op", by_op}};
-  if (peak_gflops > 0) result["peak_gflops"] = peak_gflops, result["mfu"] = gflops / peak_gflops;
+  if (peak_rate > 0) result["peak_gflops"] = peak_rate, result["mfu"] = mfu;
   for (const Rival& rival : rivals)
-    result[rival.compile ? "pytorch_compiled" : "pytorch"] = {
-        {"rounds_s", rival.seconds}, {"rounds_cpu_s", rival.cpu}, {"last", rival.last}};
+    result[rival.compile ? "pytorch_compiled" : "pytorch"] = {{"ratio", median_ratio(rival.seconds, ours)},
+                                                              {"rounds_s", rival.seconds},
+                                                              {"rounds_cpu_s", rival.cpu},
+                                                              {"last", rival.last}};
   return result;
 }
 
@@ -381,7 +320,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   app.add_option("--batch-size", o.batch_size,
-                 fmt::format("Sequences a step [published {}, small 16, gpt2 4]", published_batch))
+                 fmt::format("Sequences a step [published {}, small 16, gpt2 4]", batch_of_published))
       ->check(CLI::PositiveNumber);
   app.add_option("--steps", o.steps, "Timed steps a round; the median counts")
       ->check(CLI::PositiveNumber)
@@ -391,7 +330,7 @@ int main(int argc, char** argv) {
                                 "A Python with torch: times the same model in PyTorch after every round");
   app.add_flag("--compile", o.compile, "… and once more through torch.compile")->needs(python);
   app.add_option("--peak-tflops", o.peak_tflops,
-                 "What MFU is a share of [the data sheet's, of H100, H200, A100 and RTX 4090]")
+                 "What MFU is a share of [the data sheet's, of an H100, H200 or A100]")
       ->check(CLI::PositiveNumber);
   app.add_option("--json", o.json_file, "Also write the results, with processor, versions and commit")
       ->type_name("FILE");

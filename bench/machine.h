@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "engine/device.h"
 #include "engine/error.h"
@@ -17,17 +18,19 @@
 
 namespace ld {
 
-/// What a GPU's data sheet promises, in TFLOP/s of dense matrices: bfloat16 by tensor cores, float32 without them.
-/// Nothing for a device that is not listed.
+/// What a GPU's data sheet promises, in TFLOP/s of dense matrices: bfloat16 by tensor cores, float32 without.
+/// Nothing for a device that is not listed. `description` is device_description(): the name, then a comma.
 inline std::optional<double> peak_tflops(const std::string& description, bool bfloat16) {
   struct Peak {
-    const char* name;
+    std::string_view name;
     double bfloat16, float32;
   };
-  // The first that the name contains: H100 PCIe before H100, which is the SXM module.
-  for (const Peak& peak : {Peak{"H100 PCIe", 756, 51}, Peak{"H100 NVL", 835, 60}, Peak{"H100", 989, 67},
-                           Peak{"H200", 989, 67}, Peak{"A100", 312, 19.5}, Peak{"RTX 4090", 165, 82.6}})
-    if (description.find(peak.name) != std::string::npos) return bfloat16 ? peak.bfloat16 : peak.float32;
+  const std::string_view name = std::string_view(description).substr(0, description.find(','));
+  for (const Peak& peak : {Peak{"NVIDIA H100 80GB HBM3", 989, 67}, Peak{"NVIDIA H100 PCIe", 756, 51},
+                           Peak{"NVIDIA H200", 989, 67}, Peak{"NVIDIA A100-SXM4-40GB", 312, 19.5},
+                           Peak{"NVIDIA A100-SXM4-80GB", 312, 19.5}, Peak{"NVIDIA A100-PCIE-40GB", 312, 19.5},
+                           Peak{"NVIDIA A100 80GB PCIe", 312, 19.5}})
+    if (name == peak.name) return bfloat16 ? peak.bfloat16 : peak.float32;
   return std::nullopt;
 }
 

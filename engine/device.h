@@ -44,6 +44,11 @@ std::string device_description();
 /// Throws unless this build's device can be used on this machine, saying what to run instead.
 void require_device();
 
+#ifdef ENGINE_GPU
+/// Bytes of the cache that all multiprocessors share.
+int64_t second_level_cache();
+#endif
+
 /// Raw device memory, 2 MiB aligned when large. Use Tensor; only the pool calls these.
 void* device_allocate(size_t bytes);
 void device_free(void* memory);

@@ -45,6 +45,12 @@ std::string device_details() {
   return out.str();
 }
 
+int64_t second_level_cache() {
+  int bytes = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, 0));
+  return bytes;
+}
+
 void* device_allocate(size_t bytes) {
   void* memory = nullptr;
   cudaError_t status = cudaMalloc(&memory, bytes);

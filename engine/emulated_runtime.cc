@@ -187,7 +187,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
       4;  // few, so that kernels that fill the device with blocks loop, as on a GPU
   properties->warpSize = ::warpSize;
   properties->regsPerBlock = 65536;
-  properties->l2CacheSize = 50 << 20;
+  properties->l2CacheSize = 16 << 10;  // so small that the logits of a test come in several chunks
   properties->maxThreadsPerBlock = int(max_block_threads);
   properties->maxThreadsPerMultiProcessor = 2048;
   properties->maxThreadsDim[0] = properties->maxThreadsDim[1] = int(max_block_threads);
@@ -207,6 +207,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlock:
       *value = int(properties.sharedMemPerBlock);
+      return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+      *value = properties.l2CacheSize;
       return cudaSuccess;
     case cudaDevAttrWarpSize:
       *value = properties.warpSize;

@@ -87,7 +87,7 @@ Tensor Transformer::next_token_logits(const Tensor& ids, const Pass& pass,
   Tensor last({1, config_.n_embed}, x.dtype());
   copy_on_device(last.raw(), static_cast<const char*>(x.raw()) + x.bytes() - last.bytes(),
                  static_cast<size_t>(last.bytes()));
-  return linear(last, token_embedding_).value().reshaped({config_.alphabet_size});
+  return linear_unrounded(last, token_embedding_.value()).reshaped({config_.alphabet_size});
 }
 
 int64_t Transformer::parameter_count() const {

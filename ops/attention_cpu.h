@@ -59,7 +59,7 @@ struct ForwardMemory {
   }
 };
 
-/// m.p from scores to e^(score − largest), 0 where hidden; m.largest and m.total of each query.
+/// m.p from scores to e^(score − largest), 0 where hidden; m.largest, m.total and m.log_sum of each query.
 template <class T>
 void exponentials(ForwardMemory<T>& m, int64_t first) {
   const int64_t n = first + lanes<T>;

@@ -13,11 +13,9 @@ struct CacheSizes {
 
 template <class S>
 void store_keys_and_values(S* keys, S* values, const S* qkv, const CacheSizes s) {
-  const int64_t C = s.H * s.D,
-                lines = s.D * 16;  // every number touches a cache line: so much memory is moved
-  for_each_row(s.n * s.H, lines, [=] KERNEL(int64_t r, auto row) {
+  const int64_t C = s.H * s.D;
+  for_each_row(s.n * s.H, s.D, [=] KERNEL(int64_t r, auto row) {
     const int64_t i = r / s.H, h = r % s.H;
-    row.cols = s.D;
     const S *k = qkv + (i * 3 + 1) * C + h * s.D, *v = k + C;
     row.each([=](int64_t d) {
       const int64_t at = (h * s.D + d) * s.T + s.first + i;

@@ -122,6 +122,17 @@ class RowResults {
 
 }  // namespace
 
+int64_t output_rows_at_once([[maybe_unused]] int64_t V, [[maybe_unused]] DType dtype) {
+#ifdef ENGINE_CPU
+  return 400;  // fewer read and write dW too often, more leave the cache
+#else
+  // Half of the cache; the other half is for the weight. Whole tiles of a matrix product, at least one.
+  constexpr int64_t tile = 128;
+  static const int64_t bytes = second_level_cache() / 2;
+  return std::max<int64_t>(1, bytes / (padded_vocabulary(V, dtype) * size_of(dtype)) / tile) * tile;
+#endif
+}
+
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistakes count) {
   check(logits.shape().rank() >= 1 && logits.size(-1) > 0, "cross_entropy: logits have shape ",
         logits.shape(), ", expected (…, V) with V > 0");
@@ -174,7 +185,7 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
     if (tape && x.requires_gradient()) dx = Tensor::like(x.value());
     if (tape && weight.requires_gradient()) dw = Tensor({width, C}, dtype_of<A>());
     MemoryScope scope(MemoryUse::workspace);
-    const int64_t chunk = std::min(N, output_rows_at_once);
+    const int64_t chunk = std::min(N, output_rows_at_once(V, dtype));
     Tensor logits({chunk, width}, dtype);
     const Tensor padded = with_zero_rows(weight.value(), width);
     RowResults<A> results(targets, count == CountMistakes::yes);

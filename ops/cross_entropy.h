@@ -20,12 +20,8 @@ enum class CountMistakes : bool { no, yes };
 /// logits (…, V); targets int32, one per row of logits, below V. Saves dlogits for a loss gradient of 1.
 CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistakes count = CountMistakes::no);
 
-/// Rows whose logits exist together in linear_cross_entropy.
-#ifdef ENGINE_CPU
-inline constexpr int64_t output_rows_at_once = 400;  // fewer read dW again too often, more leave the cache
-#else
-inline constexpr int64_t output_rows_at_once = 2048;
-#endif
+/// Rows whose logits exist together in linear_cross_entropy, of a vocabulary of V.
+int64_t output_rows_at_once(int64_t V, DType dtype);
 
 /// The output layer and the loss in one: logits = x · Wᵀ,
 ///   dx += dlogits · W      dW += dlogitsᵀ · x

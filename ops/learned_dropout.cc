@@ -116,7 +116,7 @@ void mean_of_sums(T* statistics, const T* sums, const MaskSizes s) {
                     [=] KERNEL(int64_t r, int64_t k) { return factor * sums[r * mask_statistics + k]; });
 }
 
-/// dx, da and d_angle = dM · −½ sin(angle), the same as da's share, in memory that holds M first.
+/// dx, da and d_angle = dM · −½ sin(angle), which is what da gets, too; its memory holds M first.
 template <MaskRounding rounding, bool stochastic, class T>
 void learned_dropout_backward(Rounding<rounding, stochastic>, acc_t<T>* d_angle, Accumulator<T> dx,
                               Accumulator<T> da, const T* dy, const acc_t<T>* dl1, const acc_t<T>* dentropy,
@@ -236,7 +236,7 @@ MaskedInput learned_dropout(const Var& x, const Var& a, const Var& shift, const 
     using A = acc_t<T>;
     statistics = Tensor({mask_statistics}, dtype_of<A>());
     const Tensor m(xs.shape(), dtype_of<A>()), sums({s.rows, mask_statistics}, dtype_of<A>());
-    const std::optional<Tensor> held = Replay::recorded();
+    const std::optional<Tensor> held = Replay::next_recorded(m.shape(), m.dtype());
     with_rounding(options, [&](auto r) {
       learned_dropout_forward(r, y.data<T>(), m.data<A>(), sums.data<A>(), held ? held->data<A>() : nullptr,
                               xs.data<T>(), as.data<T>(), shifts.data<T>(), s);

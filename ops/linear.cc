@@ -49,4 +49,20 @@ Var linear(const Var& x, const Var& weight, const Var& bias) {
   });
 }
 
+Tensor linear_unrounded(const Tensor& x, const Tensor& weight) {
+  check(x.dtype() == weight.dtype() && weight.rank() == 2 && x.rank() >= 1 && x.size(-1) == weight.size(1),
+        "linear_unrounded: x is ", x.dtype(), " ", x.shape(), ", weight ", weight.dtype(), " ",
+        weight.shape(), ", expected (…, in) and (out, in) of one dtype");
+  const int64_t out = weight.size(0), in = weight.size(1);
+  Tensor y;
+  dispatch_float("linear_unrounded", x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    using A = acc_t<T>;
+    y = Tensor(x.shape().with_last(out), dtype_of<A>());
+    gemm<T, A>(rows_of(x), out, in, {x.data<T>(), in}, {weight.data<T>(), in, Transpose::yes},
+               {y.data<A>(), true}, out);
+  });
+  return y;
+}
+
 }  // namespace ld

@@ -10,4 +10,8 @@ namespace ld {
 /// `bias` may be an empty Var.
 Var linear(const Var& x, const Var& weight, const Var& bias = {});
 
+/// x (…, I) · Wᵀ without gradients and in the accumulation type: where numbers are chosen by their order,
+/// bfloat16 would make too many of them equal.
+Tensor linear_unrounded(const Tensor& x, const Tensor& weight);
+
 }  // namespace ld

@@ -16,7 +16,7 @@ OP_CASES(cross_entropy) {
   struct Sizes {
     int64_t N, V, C, ignore;
   };
-  // Logits exist for 400 rows at a time: N on both sides of one and of two such chunks.
+  // Logits exist for 400 rows at a time, on the emulated GPU for 128 or 256: N on both sides of one and of two chunks.
   for (Sizes s : {Sizes{1, 2, 1, 0},
                   {7, 33, 5, 0},
                   {7, 31, 5, 3},
@@ -36,7 +36,7 @@ OP_CASES(cross_entropy) {
   }
   cases.add("a chunk all ignored",
             [](const std::vector<Var>& in) {
-              std::vector<int32_t> targets(450, -1);  // the first 400 rows make a chunk
+              std::vector<int32_t> targets(450, -1);  // the first 400 rows make a chunk, or hold one
               for (size_t i = 400; i < 450; ++i) targets[i] = static_cast<int32_t>(i % 3);
               return linear_cross_entropy(in[0], in[1], Tensor::from(targets, {450})).loss;
             },

@@ -6,6 +6,8 @@
 
 #include "autograd/replay.h"
 #include "ops/binary.h"
+#include "ops/layout.h"
+#include "ops/learned_dropout.h"
 #include "ops/linear.h"
 #include "ops/reduce.h"
 #include "ops/select.h"
@@ -234,6 +236,14 @@ TEST_CASE("gradcheck: a run that holds other values than the recorded one is an 
   };
   expect_error([&] { gradcheck(restless, {random_tensor({5}, 1)}); },
                {"replay: the run used 0 held values, the recorded one 1"});
+  auto in_turn = [&](const std::vector<Var>& in) {
+    const int64_t B = ++runs % 2 ? 1 : 2;
+    const Var x = reshape(in[0], {B, 2 / B, 2}), shift{Tensor::zeros({2}, DType::float64)};
+    return learned_dropout(x, x, shift, {}).y;
+  };
+  runs = 0;
+  expect_error([&] { gradcheck(in_turn, {random_tensor({4}, 1)}); },
+               {"replay: the run holds (2, 1, 2) float64 constant, the recorded one (1, 2, 2) float64"});
   const Tensor now = random_tensor({5}, 2);
   CHECK(same_bits(Replay::held_constant(now), now));  // and the recorder is gone
 }

@@ -78,6 +78,23 @@ TEST_CASE("sampling: top-p keeps the fewest tokens that have the probability p")
   expect_shares({0.25, 0.25, 0.25, 0.25}, options(1, 100, 0.5), {0.5, 0.5, 0, 0});
 }
 
+TEST_CASE("sampling: as many tokens as make a SIMD loop") {
+  std::vector<double> shares(33, 1.0 / 65);  // the last is one more than four vectors
+  shares[7] = 33.0 / 65;
+  expect_shares(shares, options(1), shares);
+  // Equals stay in their order wherever in the loop they were computed: 31 of the 32 light ones reach 64/65.
+  std::vector<double> cut(33, 1.0 / 64);
+  cut[7] = 33.0 / 64;
+  cut[32] = 0;
+  expect_shares(shares, options(1, 100, 63.5 / 65), cut);
+  for (size_t place : {size_t{2}, size_t{32}}) {
+    std::vector<double> logits(33, 1.0);
+    logits[place] = NAN;
+    expect_error([&] { choose_token(logits, options(1), 0.5); },
+                 {"logit of token " + std::to_string(place), "nan"});
+  }
+}
+
 TEST_CASE("sampling: temperature, then top-k, then top-p of what is left") {
   // The two most likely have 2/3 and 1/3 of what top-k leaves: 0.6 needs one of them, 0.7 both.
   expect_shares(some, options(1, 2, 0.6), {0, 1, 0, 0});

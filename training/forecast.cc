@@ -60,7 +60,8 @@ Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& da
   const int64_t T = config.model_config.context_size, B = config.batch_size;
   // Two sizes beyond the chunk of rows in which the output layer works, so that what grows with the batch and
   // what does not can be told apart.
-  const int64_t small = std::min(B, (output_rows_at_once + T - 1) / T + 1), large = std::min(B, 2 * small);
+  const int64_t chunk = output_rows_at_once(config.model_config.alphabet_size, config.model_dtype());
+  const int64_t small = std::min(B, (chunk + T - 1) / T + 1), large = std::min(B, 2 * small);
   measure(model, config, data, 1);  // the first pass also pays for memory and library start-up
   const Sample a = measure(model, config, data, small), b = measure(model, config, data, large);
   pool_release_cached();

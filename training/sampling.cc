@@ -36,10 +36,8 @@ double kth_largest(std::span<const double> logits, int64_t k) {
   return largest.back();
 }
 
-// Keeps the fewest candidates, heaviest first, that hold the fraction p of the total weight.
+// Keeps the first candidates, as few as hold the fraction p of the total weight.
 void keep_top_p(std::vector<Candidate>& candidates, double p) {
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
   double total = 0, sum = 0;
   for (const Candidate& candidate : candidates) total += candidate.weight;
   size_t kept = 0;
@@ -70,6 +68,10 @@ int32_t choose_token(std::span<const double> logits, const SamplingOptions& opti
   candidates.reserve(std::min(static_cast<size_t>(options.top_k), logits.size()));
   for (size_t i = 0; i < logits.size(); ++i)
     if (logits[i] >= least) candidates.push_back({static_cast<int32_t>(i), logits[i]});
+  // While the weights are logits: of equal ones the exponentials of a SIMD loop and of its end may differ.
+  if (options.top_p < 1)
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
 #pragma omp simd
   for (size_t i = 0; i < candidates.size(); ++i)
     candidates[i].weight = math::exp((candidates[i].weight - largest) / options.temperature);

@@ -16,9 +16,10 @@ namespace ld {
 std::string find_checkpoint(const std::string& run, const std::string& choice = {});
 
 struct SavedModelOptions {
-  bool stochastic_masks =
-      false;               // keep the masks' noise (use_noise_at_inference); only NOISE_AND_LINEAR has some
-  std::string dtype = {};  // "float32" or "bfloat16", of weights and arithmetic; empty: the run's
+  /// Keep the masks' noise (use_noise_at_inference), which only NOISE_AND_LINEAR has.
+  bool stochastic_masks = false;
+  /// Of weights and arithmetic: "float32" or "bfloat16"; empty: the run's.
+  std::string dtype = {};
 };
 
 struct SavedModel {
