@@ -287,6 +287,9 @@ json run_apart(const Options& o) {
 }
 
 void run_all(const Options& o) {
+  // Before the minutes of measuring.
+  if (!o.json_file.empty())
+    check(std::ofstream(o.json_file, std::ios::app).good(), o.json_file, ": cannot write this file");
   json results = json::array();
   for (const char* variant : {"hidden_state", "embed", "baseline"}) {
     if (o.variant != "all" && o.variant != variant) continue;
@@ -307,6 +310,7 @@ int main(int argc, char** argv) {
   Options o;
   CLI::App app("Times a training step on synthetic tokens.", "bench");
   app.get_formatter()->column_width(28);
+  const CLI::Validator at_least_one = CLI::Range(1, 1000000).description("");
   app.add_option("--variant", o.variant, "LearnedDropout's mask input, or no LearnedDropout")
       ->check(CLI::IsMember({"all", "hidden_state", "embed", "baseline"}))
       ->capture_default_str();
@@ -321,17 +325,17 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--batch-size", o.batch_size,
                  fmt::format("Sequences a step [published {}, small 16, gpt2 4]", batch_of_published))
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one);
   app.add_option("--steps", o.steps, "Timed steps a round; the median counts")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least_one)
       ->capture_default_str();
-  app.add_option("--rounds", o.rounds, "Rounds")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--rounds", o.rounds, "Rounds")->check(at_least_one)->capture_default_str();
   auto* python = app.add_option("--python", o.python,
                                 "A Python with torch: times the same model in PyTorch after every round");
   app.add_flag("--compile", o.compile, "… and once more through torch.compile")->needs(python);
   app.add_option("--peak-tflops", o.peak_tflops,
                  "What MFU is a share of [the data sheet's, of an H100, H200 or A100]")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1e-3, 1e6).description(""));
   app.add_option("--json", o.json_file, "Also write the results, with processor, versions and commit")
       ->type_name("FILE");
   return ld::run_program(app, argc, argv, [&] { return run_all(o), 0; });
