@@ -33,7 +33,6 @@ namespace {
 
 using namespace ld;
 using nlohmann::json;
-using Options = BenchOptions;
 using Clock = std::chrono::steady_clock;
 
 double median(std::vector<double> values) {
@@ -57,7 +56,7 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 /// warm.
 class Training {
  public:
-  explicit Training(const Options& o)
+  explicit Training(const BenchOptions& o)
       : model_(model_config(o), o.in_bfloat16() ? DType::bfloat16 : DType::float32, 1337),
         optimizer_(model_.parameters(), {}),
         vocabulary_(static_cast<uint32_t>(sizes_of(o).alphabet_size)),
@@ -176,12 +175,12 @@ double median_ratio(const std::vector<double>& x, const std::vector<double>& y) 
 }
 
 /// What MFU is a share of; 0 where nobody knows.
-double peak_gflops(const Options& o) {
+double peak_gflops(const BenchOptions& o) {
   if (o.peak_tflops > 0) return 1e3 * o.peak_tflops;
   return 1e3 * peak_tflops(device_description(), o.in_bfloat16()).value_or(0);
 }
 
-json run(const Options& o) {
+json run(const BenchOptions& o) {
   require_device();
   const Sizes s = sizes_of(o);
   const auto tokens = static_cast<double>(s.batch_size * s.context_size);
@@ -224,14 +223,14 @@ json run(const Options& o) {
   const double step = median(ours), flop = tokens * flop_per_token(o) * 1e-9;
   std::vector<double> gflops;
   for (double seconds : ours) gflops.push_back(flop / seconds);
-  const double share = median_ratio(gflops, ceilings), peak_rate = peak_gflops(o),
-               mfu = flop / step / peak_rate;
+  const double share = median_ratio(gflops, ceilings), peak_rate = peak_gflops(o);
   fmt::print("median   {:.1f} ms a step, {} tokens/s, peak memory {}\n", 1e3 * step,
              grouped(std::lround(tokens / step)), bytes_text(peak));
   fmt::print(
       "         {:.0f} GFLOP/s ({:.1f} MFLOP a token): {:.0f} % of what matrix products alone reach here, {:.0f}\n",
       flop / step, 1e-6 * flop_per_token(o), 100 * share, median(ceilings));
-  if (peak_rate > 0) fmt::print("         MFU {:.1f} %, of {:.3g} TFLOP/s\n", 100 * mfu, 1e-3 * peak_rate);
+  if (peak_rate > 0)
+    fmt::print("         MFU {:.1f} %, of {:.3g} TFLOP/s\n", 100 * flop / step / peak_rate, 1e-3 * peak_rate);
   for (const Rival& rival : rivals)
     fmt::print("         {:.2f} times as fast as {} ({}), with {:.2f} of its processor time\n",
                median_ratio(rival.seconds, ours), rival.name, rival.last.value("torch", ""),
@@ -247,7 +246,7 @@ json run(const Options& o) {
                  {"peak_bytes", peak},         {"mflop_per_token", 1e-6 * flop_per_token(o)},
                  {"gflops", flop / step},      {"rounds_ceiling_gflops", ceilings},
                  {"share_of_ceiling", share},  {"ms_by_op", by_op}};
-  if (peak_rate > 0) result["peak_gflops"] = peak_rate, result["mfu"] = mfu;
+  if (peak_rate > 0) result["peak_gflops"] = peak_rate, result["mfu"] = flop / step / peak_rate;
   for (const Rival& rival : rivals)
     result[rival.compile ? "pytorch_compiled" : "pytorch"] = {{"ratio", median_ratio(rival.seconds, ours)},
                                                               {"rounds_s", rival.seconds},
@@ -257,7 +256,7 @@ json run(const Options& o) {
 }
 
 /// run(o) in a process of its own, so that one variant's peak of memory is not the next one's.
-json run_apart(const Options& o) {
+json run_apart(const BenchOptions& o) {
   int ends[2];
   check(pipe(ends) == 0, "bench: no pipe");
   std::fflush(stdout);
@@ -286,14 +285,14 @@ json run_apart(const Options& o) {
   return json::parse(text);
 }
 
-void run_all(const Options& o) {
+void run_all(const BenchOptions& o) {
   // Before the minutes of measuring.
   if (!o.json_file.empty())
     check(std::ofstream(o.json_file, std::ios::app).good(), o.json_file, ": cannot write this file");
   json results = json::array();
   for (const char* variant : {"hidden_state", "embed", "baseline"}) {
     if (o.variant != "all" && o.variant != variant) continue;
-    Options one = o;
+    BenchOptions one = o;
     one.variant = variant;
     results.push_back(run_apart(one));
   }
@@ -307,7 +306,7 @@ void run_all(const Options& o) {
 
 int main(int argc, char** argv) {
   ld::wait_politely(argv);
-  Options o;
+  BenchOptions o;
   CLI::App app("Times a training step on synthetic tokens.", "bench");
   app.get_formatter()->column_width(28);
   const CLI::Validator at_least_one = CLI::Range(1, 1000000).description("");

@@ -17,7 +17,7 @@ struct Rival {
   bool compile;  // by torch.compile
   std::vector<double> seconds = {}, cpu = {};
   nlohmann::json last = {};  // what its newest round said of itself
-  std::string failure = {};  // why it has no rounds
+  std::string failure = {};  // of a round; then none of them counts
 
   /// One more round. What goes wrong is kept as `failure`: our own figures are not to be lost with it.
   void round(const BenchOptions& o) {
@@ -28,10 +28,11 @@ struct Rival {
         o.python, o.variant, s.n_embed, s.n_head, s.n_layer, s.context_size, s.alphabet_size, s.batch_size,
         o.steps, std::string(device_name()) == "cpu" ? "cpu" : "cuda", o.dtype, compile ? " --compile" : "");
     int status = 0;
-    const std::string output = output_of(command, status), line = output.substr(output.rfind('\n') + 1);
-    last = status == 0 ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
-    if (!last.is_object()) {
-      failure = fmt::format("{}; this did not succeed: {}", line, command);
+    const std::string output = output_of(command, status);
+    const size_t begin = output.rfind("\n{") + 1;  // of its one line of JSON, which warnings may follow
+    last = nlohmann::json::parse(output.substr(begin, output.find('\n', begin) - begin), nullptr, false);
+    if (status != 0 || !last.is_object()) {
+      failure = fmt::format("{}; this did not succeed: {}", output.substr(output.rfind('\n') + 1), command);
       return;
     }
     seconds.push_back(last.at("median_s"));

@@ -59,8 +59,8 @@ void gemm_one_row(int64_t n, int64_t k, const T* a, Matrix<T> b, Accumulator<Out
   const int64_t lines = (n + 3) / 4;
   // Reading so many bytes takes ten microseconds, waking a thread as long, and one that spins still
   // (engine/threads.h) is there in two.
-  constexpr int64_t serial_bytes = 1 << 17;
-#pragma omp parallel for schedule(static) if (n * k * static_cast <int64_t>(sizeof(T)) > serial_bytes)
+  const bool parallel = n * k * static_cast<int64_t>(sizeof(T)) > 1 << 17;
+#pragma omp parallel for schedule(static) if (parallel)
   for (int64_t i = 0; i < lines; ++i) {
     auto row = [=](int64_t quarter) { return b.data + std::min(i + quarter * lines, n - 1) * b.ld; };
     const T *b0 = row(0), *b1 = row(1), *b2 = row(2), *b3 = row(3);

@@ -1,8 +1,8 @@
 // Matrix products: C = A·B or C += A·B, row-major, either operand transposed, one or many at a time.
 // On the CPU float32 and bfloat16 are oneDNN (the fastest CPU library measured at these shapes), but for a
-// single row, which is a loop of our own; on CUDA all is cuBLAS; float64 serves gradient checks and is a plain loop on the CPU; the emulated device uses that
-// loop for every type. Products of bfloat16 numbers are summed in float32 everywhere and rounded once, when C
-// is written; C may also be float32, for sums that go on.
+// single row, which is a loop of our own; on CUDA all is cuBLAS; float64 serves gradient checks and is a plain
+// loop on the CPU; the emulated device uses that loop for every type. Products of bfloat16 numbers are summed
+// in float32 everywhere and rounded once, when C is written; C may also be float32, for sums that go on.
 #pragma once
 
 #include <cstdint>

@@ -31,8 +31,8 @@ class Transformer {
   /// ids (B, T) -> (B, T, V).
   Var logits(const Tensor& ids, const Pass& pass) const;
   /// The logits (V) of the token after ids (1, T); with `caches`, after ids and the tokens before
-  /// pass.first_token whose keys and values they hold (Forward::caches); float32 if the model is bfloat16. Nothing
-  /// is recorded.
+  /// pass.first_token whose keys and values they hold (Forward::caches); float32 if the model is bfloat16.
+  /// Nothing is recorded.
   Tensor next_token_logits(const Tensor& ids, const Pass& pass,
                            std::vector<KeyValueCache>* caches = nullptr) const;
 

@@ -206,7 +206,8 @@ struct SharedTiles {
         own_first(own_tiles > 0 ? second + tile_elements<T, D> : first),
         own_second(own_tiles > 0 ? own_first + tile_elements<T, D> : second),
         weights(memory + (2 + own_tiles) * tile_elements<T, D> + warp * weights_of_warp) {}
-  /// Both streams' tiles that begin at row `row`, once no warp reads the last ones any more. A barrier must follow.
+  /// Both streams' tiles that begin at row `row`, once no warp reads the last ones any more. A barrier must
+  /// follow.
   __device__ void load_next(const T* first_rows, int64_t first_step, const T* second_rows,
                             int64_t second_step, int row, const AttentionSizes& s) const {
     __syncthreads();

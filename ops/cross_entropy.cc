@@ -46,8 +46,8 @@ void zero_columns(T* x, int64_t rows, int64_t begin, int64_t width) {
 }
 
 /// How many rows the weight of linear_cross_entropy is padded to, with zeros. The matrix units take bfloat16
-/// in blocks of 32 columns: with 50,257 of them the library needs twice the time that it needs with 50,272. On a
-/// GPU rows that begin at a multiple of 16 bytes are what its library wants in float32, too.
+/// in blocks of 32 columns: with 50,257 of them the library needs twice the time that it needs with 50,272. On
+/// a GPU rows that begin at a multiple of 16 bytes are what its library wants in float32, too.
 int64_t padded_vocabulary(int64_t V, DType dtype) {
 #ifdef ENGINE_GPU
   const bool pads = dtype != DType::float64;
