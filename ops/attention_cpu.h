@@ -37,25 +37,26 @@ struct Head {
 };
 
 /// The memory that one thread works in, cut into pieces one after another. Rows are Dp = D rounded up to whole
-/// vectors wide, zero beyond D; there are Tp = T rounded up to whole blocks of them, zero beyond T.
+/// vectors wide, zero beyond D; there are Tp = T rounded up to whole blocks of them, zero beyond T: all is zero
+/// at first, and there nobody writes another number.
 template <class T>
 struct ForwardMemory {
   int64_t Tp, Dp;
-  T *k, *v;                      // (Tp, Dp): of the head at hand
+  T *q, *k, *v;                  // (Tp, Dp): of the head at hand; q times 1/√D
   T *p, *kept;                   // (Tp, lanes): of the block at hand, like everything below
-  T *q, *out;                    // (lanes, Dp); q times 1/√D
+  T* out;                        // (lanes, Dp)
   T* q_columns;                  // (Dp, lanes)
   T *largest, *total, *log_sum;  // (lanes)
 
   ForwardMemory(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
     auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
-    for (T** m : {&k, &v}) *m = take(Tp * Dp);
+    for (T** m : {&q, &k, &v}) *m = take(Tp * Dp);
     for (T** m : {&p, &kept}) *m = take(Tp * lanes<T>);
-    for (T** m : {&q, &out, &q_columns}) *m = take(Dp * lanes<T>);
+    for (T** m : {&out, &q_columns}) *m = take(Dp * lanes<T>);
     for (T** m : {&largest, &total, &log_sum}) *m = take(lanes<T>);
   }
   static int64_t size(const AttentionSizes& s) {
-    return padded<T>(s.T) * 2 * (padded<T>(s.D) + lanes<T>)+(3 * padded<T>(s.D) + 3) * lanes<T>;
+    return padded<T>(s.T) * (3 * padded<T>(s.D) + 2 * lanes<T>)+(2 * padded<T>(s.D) + 3) * lanes<T>;
   }
 };
 
@@ -63,13 +64,12 @@ struct ForwardMemory {
 template <class T>
 void exponentials(ForwardMemory<T>& m, int64_t first) {
   const int64_t n = first + lanes<T>;
-  for (int64_t j = first; j < n; ++j)
-    std::fill_n(m.p + j * lanes<T>, j - first, -std::numeric_limits<T>::infinity());
-  vector_t<T> largest = vector_at(m.p), total = {};
-  for (int64_t j = 1; j < n; ++j) {
-    const vector_t<T> score = vector_at(m.p + j * lanes<T>);
-    largest = score > largest ? score : largest;
+  for (int64_t j = 0; j < lanes<T>; ++j) {
+    vector_t<T>& score = vector_at(m.p + (first + j) * lanes<T>);
+    score = lane_numbers<T>() < static_cast<T>(j) ? filled<T>(-std::numeric_limits<T>::infinity()) : score;
   }
+  const vector_t<T> largest = largest_line(m.p, n);
+  vector_t<T> total = {};
   vector_at(m.largest) = largest;
   for (int64_t j = 0; j < n; ++j) {
     vector_t<T>& p = vector_at(m.p + j * lanes<T>);
@@ -96,13 +96,12 @@ void draw_kept(ForwardMemory<T>& m, const AttentionSizes& s, int64_t b, int64_t 
 template <class T, class S>
 void head_forward(S* y, T* log_sum, ForwardMemory<T>& m, const Head<S>& head) {
   const AttentionSizes& s = head.s;
-  load_rows(m.k, head.k(0), head.stride(), s.T, m.Tp, s.D, m.Dp);
-  load_rows(m.v, head.v(0), head.stride(), s.T, m.Tp, s.D, m.Dp);
+  load_rows(m.q, head.q(0), head.stride(), s.T, s.D, m.Dp, T(1) / std::sqrt(static_cast<T>(s.D)));
+  load_rows(m.k, head.k(0), head.stride(), s.T, s.D, m.Dp);
+  load_rows(m.v, head.v(0), head.stride(), s.T, s.D, m.Dp);
   for (int64_t first = 0; first < s.T; first += lanes<T>) {
     const int64_t rows = std::min(lanes<T>, s.T - first), keys = first + lanes<T>;
-    load_rows(m.q, head.q(first), head.stride(), rows, lanes<T>, s.D, m.Dp,
-              T(1) / std::sqrt(static_cast<T>(s.D)));
-    transpose(m.q_columns, m.q, m.Dp);
+    transpose(m.q_columns, m.q + first * m.Dp, m.Dp);
     dot_products(m.p, m.k, m.q_columns, keys, s.D, m.Dp);
     exponentials(m, first);
     if (s.dropout_rate > 0) {
@@ -129,25 +128,25 @@ struct BackwardMemory {
   static constexpr int64_t piece = 4 * lanes<T>;
 
   int64_t Tp, Dp;
-  T *q, *dy, *dq;            // (Tp, Dp): of the head at hand; q times 1/√D
+  T *q, *k, *v, *dy, *dq;    // (Tp, Dp): of the head at hand; q times 1/√D
   T *log_sum, *delta;        // (Tp); beyond T ∞ and 0, so that all weights there are e^−∞ = 0
   uint8_t* kept;             // (Tp, Tp): 1 where dropout keeps the pair
-  T *k, *v, *dk, *dv;        // (lanes, Dp): of the block of keys at hand
+  T *dk, *dv;                // (lanes, Dp): of the block of keys at hand
   T *k_columns, *v_columns;  // (Dp, lanes)
   T *p, *ds;                 // (piece, lanes)
 
   BackwardMemory(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
     auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
-    for (T** m : {&q, &dy, &dq}) *m = take(Tp * Dp);
+    for (T** m : {&q, &k, &v, &dy, &dq}) *m = take(Tp * Dp);
     for (T** m : {&log_sum, &delta}) *m = take(Tp);
-    for (T** m : {&k, &v, &dk, &dv, &k_columns, &v_columns}) *m = take(Dp * lanes<T>);
+    for (T** m : {&dk, &dv, &k_columns, &v_columns}) *m = take(Dp * lanes<T>);
     for (T** m : {&p, &ds}) *m = take(piece * lanes<T>);
     kept = reinterpret_cast<uint8_t*>(memory);
   }
   static int64_t size(const AttentionSizes& s) {
     const int64_t Tp = padded<T>(s.T), Dp = padded<T>(s.D);
     const int64_t for_kept = s.dropout_rate > 0 ? Tp * Tp / static_cast<int64_t>(sizeof(T)) : 0;
-    return Tp * (3 * Dp + 2) + (6 * Dp + 2 * piece) * lanes<T> + for_kept;
+    return Tp * (5 * Dp + 2) + (4 * Dp + 2 * piece) * lanes<T> + for_kept;
   }
 };
 
@@ -162,12 +161,14 @@ void draw_kept(BackwardMemory<T>& m, const AttentionSizes& s, int64_t b, int64_t
   }
 }
 
-/// m.q, m.dy, m.log_sum and m.delta of the head; m.dq = 0.
+/// m.q, m.k, m.v, m.dy, m.log_sum and m.delta of the head; m.dq = 0.
 template <class T, class S>
-void load_queries(BackwardMemory<T>& m, const Head<S>& head, const S* dy, const S* y, const T* log_sum) {
+void load_head(BackwardMemory<T>& m, const Head<S>& head, const S* dy, const S* y, const T* log_sum) {
   const AttentionSizes& s = head.s;
-  load_rows(m.q, head.q(0), head.stride(), s.T, m.Tp, s.D, m.Dp, T(1) / std::sqrt(static_cast<T>(s.D)));
-  load_rows(m.dy, dy + s.out(head.b, 0, head.h), s.C(), s.T, m.Tp, s.D, m.Dp);
+  load_rows(m.q, head.q(0), head.stride(), s.T, s.D, m.Dp, T(1) / std::sqrt(static_cast<T>(s.D)));
+  load_rows(m.k, head.k(0), head.stride(), s.T, s.D, m.Dp);
+  load_rows(m.v, head.v(0), head.stride(), s.T, s.D, m.Dp);
+  load_rows(m.dy, dy + s.out(head.b, 0, head.h), s.C(), s.T, s.D, m.Dp);
   std::fill_n(m.dq, m.Tp * m.Dp, T(0));
   for (int64_t t = 0; t < s.T; ++t) {
     const S* row = y + s.out(head.b, t, head.h);
@@ -205,27 +206,26 @@ template <class T, class S>
 void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_sum, BackwardMemory<T>& m,
                    const Head<S>& head) {
   const AttentionSizes& s = head.s;
-  load_queries(m, head, dy, y, log_sum);
+  load_head(m, head, dy, y, log_sum);
   if (s.dropout_rate > 0) draw_kept(m, s, head.b, head.h);
   for (int64_t first = 0; first < s.T; first += lanes<T>) {
     const int64_t keys = std::min(lanes<T>, s.T - first);
-    load_rows(m.k, head.k(first), head.stride(), keys, lanes<T>, s.D, m.Dp);
-    load_rows(m.v, head.v(first), head.stride(), keys, lanes<T>, s.D, m.Dp);
-    transpose(m.k_columns, m.k, m.Dp);
-    transpose(m.v_columns, m.v, m.Dp);
+    const T* k = m.k + first * m.Dp;
+    transpose(m.k_columns, k, m.Dp);
+    transpose(m.v_columns, m.v + first * m.Dp, m.Dp);
     std::fill_n(m.dk, lanes<T> * m.Dp, T(0));
     std::fill_n(m.dv, lanes<T> * m.Dp, T(0));
 
     pair_gradients(m, s, first, lanes<T>, first);
     add_triangle<Triangle::from_i, true>(m.dk, m.ds, m.q + first * m.Dp, m.Dp);
     add_triangle<Triangle::from_i, true>(m.dv, m.p, m.dy + first * m.Dp, m.Dp);
-    add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, m.k, m.Dp);
+    add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, k, m.Dp);
     for (int64_t row = first + lanes<T>; row < m.Tp; row += m.piece) {
       const int64_t n = std::min(m.piece, m.Tp - row);
       pair_gradients(m, s, row, n, first);
       add_transposed_product(m.dk, m.ds, m.q + row * m.Dp, n, m.Dp);
       add_transposed_product(m.dv, m.p, m.dy + row * m.Dp, n, m.Dp);
-      add_product(m.dq + row * m.Dp, m.ds, m.k, n, m.Dp);
+      add_product(m.dq + row * m.Dp, m.ds, k, n, m.Dp);
     }
     for (int64_t r = 0; r < keys; ++r) {
       const int64_t k = s.qkv(head.b, first + r, head.h) + s.C(), v = k + s.C();
@@ -254,7 +254,9 @@ void for_each_head(const S* qkv, const AttentionSizes& s, Work work) {
   Tensor all({threads, size}, dtype_of<T>());
 #pragma omp parallel num_threads(threads)
   {
-    Memory<T> memory(all.data<T>() + omp_get_thread_num() * size, s);
+    T* own = all.data<T>() + omp_get_thread_num() * size;
+    std::fill_n(own, size, T(0));
+    Memory<T> memory(own, s);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < s.B * s.H; ++i) work(memory, Head<S>{s, i / s.H, i % s.H, qkv});
   }

@@ -32,6 +32,19 @@ const vector_t<T>& vector_at(const T* p) {
   return *reinterpret_cast<const vector_t<T>*>(p);
 }
 
+template <class T>
+vector_t<T> filled(T value) {
+  return vector_t<T>{} + value;
+}
+
+/// 0, 1, 2, …
+template <class T>
+vector_t<T> lane_numbers() {
+  vector_t<T> numbers;
+  for (int64_t r = 0; r < lanes<T>; ++r) numbers[r] = static_cast<T>(r);
+  return numbers;
+}
+
 /// As many small integers as a vector has lanes, as a vector.
 template <class T>
 vector_t<T> widened(const uint8_t* p) {
@@ -51,6 +64,23 @@ template <class T>
 #pragma omp simd
   for (int64_t r = 0; r < lanes<T>; ++r) x[r] = math::exp_of_nonpositive(x[r]);
   return x;
+}
+
+/// Lane by lane the largest of n lines of s, n a multiple of the lanes. (A NaN may get lost.)
+template <class T>
+vector_t<T> largest_line(const T* s, int64_t n) {
+  constexpr int64_t together = 4;  // a maximum waits for the one before it
+  vector_t<T> largest[together];
+  for (int64_t u = 0; u < together; ++u) largest[u] = vector_at(s + u * lanes<T>);
+  for (int64_t j = together; j < n; j += together) {
+#pragma GCC unroll 4
+    for (int64_t u = 0; u < together; ++u) {
+      const vector_t<T> line = vector_at(s + (j + u) * lanes<T>);
+      largest[u] = line > largest[u] ? line : largest[u];
+    }
+  }
+  for (int64_t u = 1; u < together; ++u) largest[0] = largest[u] > largest[0] ? largest[u] : largest[0];
+  return largest[0];
 }
 
 /// s[j][·] = Σ_d rows[j][d] · columns[d][·] for j < n, a multiple of the lanes.
@@ -122,16 +152,13 @@ void add_triangle(T* out, const T* w, const T* rows, int64_t Dp) {
   }
 }
 
-/// to[t][d] = factor · from[t · stride + d] for t < rows and d < D, zero in the rest of (all, Dp).
+/// to[t][d] = factor · from[t · stride + d] for t < rows and d < D; the rows of `to` are Dp apart.
 template <class T, class S>
-void load_rows(T* to, const S* from, int64_t stride, int64_t rows, int64_t all, int64_t D, int64_t Dp,
-               T factor = T(1)) {
+void load_rows(T* to, const S* from, int64_t stride, int64_t rows, int64_t D, int64_t Dp, T factor = T(1)) {
   for (int64_t t = 0; t < rows; ++t) {
 #pragma omp simd
     for (int64_t d = 0; d < D; ++d) to[t * Dp + d] = static_cast<T>(from[t * stride + d]) * factor;
-    for (int64_t d = D; d < Dp; ++d) to[t * Dp + d] = T(0);
   }
-  std::fill(to + rows * Dp, to + all * Dp, T(0));
 }
 
 /// columns (Dp, lanes) = the transpose of rows (lanes, Dp). A square of vectors is transposed by log₂(lanes)

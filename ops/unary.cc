@@ -141,16 +141,13 @@ struct Sigmoid {
 };
 struct Gelu {
   template <class A>
-  HOST_AND_KERNEL static A distribution(A x) {  // Φ
-    return A(0.5) * (A(1) + math::erf(x * A(0.70710678118654752)));
-  }
-  template <class A>
   HOST_AND_KERNEL A f(A x) const {
-    return x * distribution(x);
+    return x * math::normal(x).cumulative;
   }
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
-    return distribution(x) + x * A(0.39894228040143268) * math::exp(A(-0.5) * x * x);
+    const auto normal = math::normal(x);
+    return normal.cumulative + x * normal.density;
   }
 };
 struct GeluTanh {
