@@ -8,8 +8,10 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "engine/device.h"
 #include "engine/device_details.h"
@@ -24,6 +26,66 @@ std::string cpu_info(const std::string& name) {
     if (line.starts_with(name) && line.find(": ") != line.npos) return line.substr(line.find(": ") + 2);
   return "unknown";
 }
+
+constexpr size_t huge_page = size_t{2} << 20;
+
+/// Memory that begins at a huge page and asks to be made of huge pages: fewer page faults, and fewer misses of the
+/// buffer that translates addresses.
+char* allocate_huge(size_t bytes) {
+  auto* memory =
+      static_cast<char*>(std::aligned_alloc(huge_page, (bytes + huge_page - 1) / huge_page * huge_page));
+  if (memory) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint
+  return memory;
+}
+
+/// Blocks that are smaller than a huge page, cut from slabs of several, so that they lie on huge pages too. A slab is
+/// given back with the last of its blocks.
+class Slabs {
+ public:
+  void* allocate(size_t bytes) {
+    bytes = (bytes + 255) / 256 * 256;
+    if (left_ < bytes) {
+      char* slab = allocate_huge(slab_bytes);
+      if (!slab) return nullptr;
+      next_ = slab;
+      left_ = slab_bytes;
+      blocks_[slab] = 0;
+    }
+    ++std::prev(blocks_.upper_bound(next_))->second;
+    left_ -= bytes;
+    return std::exchange(next_, next_ + bytes);
+  }
+
+  /// Whether the block was one of these; if so, it is free.
+  bool free(void* block) {
+    auto slab = blocks_.upper_bound(static_cast<char*>(block));
+    if (slab == blocks_.begin()) return false;
+    --slab;
+    if (block >= slab->first + slab_bytes) return false;
+    if (--slab->second > 0) return true;
+    if (slab->first + slab_bytes == next_ + left_) left_ = 0;  // nothing more is cut from it
+    std::free(slab->first);
+    blocks_.erase(slab);
+    return true;
+  }
+
+ private:
+  static constexpr size_t slab_bytes = 16 * huge_page;
+  std::map<char*, int64_t> blocks_;  // the beginning of each slab, and how many of its blocks are in use
+  char* next_ = nullptr;             // the next block comes from here
+  size_t left_ = 0;                  // bytes from there to the end of the slab
+};
+
+Slabs& slabs() {
+  static Slabs instance;
+  return instance;
+}
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool uses_slabs = false;  // a block of its own is watched to its ends
+#else
+constexpr bool uses_slabs = true;
+#endif
 
 }  // namespace
 
@@ -56,13 +118,12 @@ std::string device_details() {
 void require_device() {}
 
 void* device_allocate(size_t bytes) {
-  constexpr size_t huge_page = size_t{2} << 20;
-  if (bytes < huge_page) return std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  void* memory = std::aligned_alloc(huge_page, (bytes + huge_page - 1) / huge_page * huge_page);
-  if (memory) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint: fewer page faults and TLB misses
-  return memory;
+  if (bytes >= huge_page) return allocate_huge(bytes);
+  return uses_slabs ? slabs().allocate(bytes) : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
 }
-void device_free(void* memory) { std::free(memory); }
+void device_free(void* memory) {
+  if (!uses_slabs || !slabs().free(memory)) std::free(memory);
+}
 
 // An empty vector's data may be null, which memcpy must not be given even for no bytes.
 static void copy(void* to, const void* from, size_t bytes) {
