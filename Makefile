@@ -37,8 +37,7 @@ CPPFLAGS += -I. $(if $(DEPS),-isystem $(DEPS)/include) -DENGINE_$(shell echo $(D
 CXXFLAGS += -std=c++20 -fopenmp -Wall -Wextra -Wno-restrict -Werror
 # No -ffast-math: NaN must stay visible. These two only drop errno and exception flags, which nobody reads,
 # and let loops with sqrt and comparisons become SIMD. Files with loops over elements take -O3, the rest
-# -O2, tests and mains -O1: half the time to compile. Accumulator::add asks whether to store or to add; a loop
-# becomes SIMD once the compiler has taken that question out of it (unswitched it), however long the loop is.
+# -O2, tests and mains -O1: half the time to compile.
 OPTIMIZE := -O2 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
 ifdef SANITIZE
 OPTIMIZE := -O1 -g -march=native -fno-math-errno -fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -120,6 +119,8 @@ $(call object,$(KERNELS)): $(BUILD)/%.o: % | $(BUILD)/checked
 	@echo "nvcc      $<"
 	@$(NVCC) $(NVCCFLAGS) $(CPPFLAGS) -c $< -o $@
 endif
+# Accumulator::add asks whether to store or to add, and a loop becomes SIMD once the compiler has taken that question
+# out of it: it has "unswitched" it, which by default it does not do with a loop as long as gelu's.
 ifeq ($(DEVICE),cpu)  # elsewhere the loops are CUDA threads
 $(call object,$(KERNELS) $(ENGINE)): OPTIMIZE := $(patsubst -O2,-O3 --param=max-unswitch-insns=200,$(OPTIMIZE))
 endif

@@ -39,11 +39,11 @@ char* allocate_huge(size_t bytes) {
 }
 
 /// Blocks that are smaller than a huge page, cut from slabs of several, so that they lie on huge pages too. A slab is
-/// given back with the last of its blocks.
+/// given back with the last of its blocks; until then nobody gets what is free in it. Not for two threads at once:
+/// the pool's lock sees to that.
 class Slabs {
  public:
   void* allocate(size_t bytes) {
-    bytes = (bytes + 255) / 256 * 256;
     if (left_ < bytes) {
       char* slab = allocate_huge(slab_bytes);
       if (!slab) return nullptr;
@@ -76,9 +76,10 @@ class Slabs {
   size_t left_ = 0;                  // bytes from there to the end of the slab
 };
 
+// Never destroyed, like the pool.
 Slabs& slabs() {
-  static Slabs instance;
-  return instance;
+  static Slabs* instance = new Slabs;
+  return *instance;
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -119,7 +120,8 @@ void require_device() {}
 
 void* device_allocate(size_t bytes) {
   if (bytes >= huge_page) return allocate_huge(bytes);
-  return uses_slabs ? slabs().allocate(bytes) : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  bytes = (bytes + 255) / 256 * 256;
+  return uses_slabs ? slabs().allocate(bytes) : std::aligned_alloc(256, bytes);
 }
 void device_free(void* memory) {
   if (!uses_slabs || !slabs().free(memory)) std::free(memory);

@@ -75,21 +75,21 @@ inline float exp_of_nonpositive(float x) {
 
 /// Of the standard normal distribution at x.
 template <class T>
-struct Normal {
+struct StandardNormal {
   T cumulative;  // Φ(x), the probability of a value up to x
   T density;     // Φ'(x) = e^(−x²/2) / √(2π)
 };
 /// In float on the CPU one exponential serves both: Φ(−t) = e^(−t²/2)·E(t) for t ≥ 0, where E(t) = ½ e^(t²/2)
 /// erfc(t/√2) is a polynomial up to 5 (Remez' best, errors weighted by e^(−t²/2) + 0.002) and E(5) beyond. Φ is
-/// within 1.3e-7 of the exact value, where ½(1 + erf) is within 0.6e-7, but keeps its digits on the far left: from
-/// −4 up it is 2e-4 of itself off at most, there the other one 2e-3.
+/// within 1.3e-7 of the exact value, where ½(1 + erf) is within 0.6e-7; but from −4 up it is also within 2e-4 of
+/// itself, there the other one 2e-3, and beyond −5 it has the size of the exact one.
 template <class T>
-HOST_AND_KERNEL Normal<T> normal(T x) {
+HOST_AND_KERNEL StandardNormal<T> standard_normal(T x) {
   return {T(0.5) * (T(1) + erf(x * T(0.70710678118654752))), T(0.39894228040143268) * exp(T(-0.5) * x * x)};
 }
 #ifdef ENGINE_CPU
 template <>
-inline Normal<float> normal(float x) {
+inline StandardNormal<float> standard_normal(float x) {
   const float t = abs(x) < 5.0f ? abs(x) : 5.0f;
   float e = -1.88707432e-7f * t + 5.18117709e-6f;
   e = e * t - 6.35341858e-5f;

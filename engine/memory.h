@@ -51,7 +51,7 @@ struct MemoryCount {
 struct MemoryReport {
   std::array<MemoryCount, memory_uses> by_use;
   MemoryCount total;
-  int64_t held = 0;         // bytes taken from the device, live or cached
+  int64_t held = 0;         // bytes of the blocks that are taken from the device, live or cached
   int64_t allocations = 0;  // blocks asked from the device so far
 };
 MemoryReport memory_report();

@@ -37,8 +37,8 @@ struct Head {
 };
 
 /// The memory that one thread works in, cut into pieces one after another. Rows are Dp = D rounded up to whole
-/// vectors wide, zero beyond D; there are Tp = T rounded up to whole blocks of them, zero beyond T: all is zero
-/// at first, and there nobody writes another number.
+/// vectors wide, and there are Tp = T rounded up to whole blocks of them. q, k and v are zero beyond D and beyond T:
+/// all is zero at first, and nobody writes there.
 template <class T>
 struct ForwardMemory {
   int64_t Tp, Dp;
@@ -121,7 +121,7 @@ void head_forward(S* y, T* log_sum, ForwardMemory<T>& m, const Head<S>& head) {
   }
 }
 
-/// Like ForwardMemory.
+/// Like ForwardMemory; dy, too, is zero beyond D and T.
 template <class T>
 struct BackwardMemory {
   /// Queries worked on together: their p and ds stay in the first-level cache.
@@ -129,7 +129,7 @@ struct BackwardMemory {
 
   int64_t Tp, Dp;
   T *q, *k, *v, *dy, *dq;    // (Tp, Dp): of the head at hand; q times 1/√D
-  T *log_sum, *delta;        // (Tp); beyond T ∞ and 0, so that all weights there are e^−∞ = 0
+  T *log_sum, *delta;        // (Tp); log_sum is ∞ beyond T: all weights there are e^−∞ = 0
   uint8_t* kept;             // (Tp, Tp): 1 where dropout keeps the pair
   T *dk, *dv;                // (lanes, Dp): of the block of keys at hand
   T *k_columns, *v_columns;  // (Dp, lanes)
@@ -179,7 +179,6 @@ void load_head(BackwardMemory<T>& m, const Head<S>& head, const S* dy, const S* 
   }
   std::copy_n(log_sum + s.row(head.b, 0, head.h), s.T, m.log_sum);
   std::fill(m.log_sum + s.T, m.log_sum + m.Tp, std::numeric_limits<T>::infinity());
-  std::fill(m.delta + s.T, m.delta + m.Tp, T(0));
 }
 
 /// m.p = P̃ and m.ds = dS of n queries from `row` on, with the block of keys that begins at `first`. Hidden pairs
@@ -210,8 +209,8 @@ void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_su
   if (s.dropout_rate > 0) draw_kept(m, s, head.b, head.h);
   for (int64_t first = 0; first < s.T; first += lanes<T>) {
     const int64_t keys = std::min(lanes<T>, s.T - first);
-    const T* k = m.k + first * m.Dp;
-    transpose(m.k_columns, k, m.Dp);
+    const T* rows_of_k = m.k + first * m.Dp;
+    transpose(m.k_columns, rows_of_k, m.Dp);
     transpose(m.v_columns, m.v + first * m.Dp, m.Dp);
     std::fill_n(m.dk, lanes<T> * m.Dp, T(0));
     std::fill_n(m.dv, lanes<T> * m.Dp, T(0));
@@ -219,13 +218,13 @@ void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_su
     pair_gradients(m, s, first, lanes<T>, first);
     add_triangle<Triangle::from_i, true>(m.dk, m.ds, m.q + first * m.Dp, m.Dp);
     add_triangle<Triangle::from_i, true>(m.dv, m.p, m.dy + first * m.Dp, m.Dp);
-    add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, k, m.Dp);
+    add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, rows_of_k, m.Dp);
     for (int64_t row = first + lanes<T>; row < m.Tp; row += m.piece) {
       const int64_t n = std::min(m.piece, m.Tp - row);
       pair_gradients(m, s, row, n, first);
       add_transposed_product(m.dk, m.ds, m.q + row * m.Dp, n, m.Dp);
       add_transposed_product(m.dv, m.p, m.dy + row * m.Dp, n, m.Dp);
-      add_product(m.dq + row * m.Dp, m.ds, k, n, m.Dp);
+      add_product(m.dq + row * m.Dp, m.ds, rows_of_k, n, m.Dp);
     }
     for (int64_t r = 0; r < keys; ++r) {
       const int64_t k = s.qkv(head.b, first + r, head.h) + s.C(), v = k + s.C();

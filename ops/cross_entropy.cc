@@ -26,27 +26,26 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
   using A = acc_t<T>;
   for_each_row(rows, V, [=] KERNEL(int64_t r, auto row) {
     const T* l = logits + r * width;
-    T* g = gradient + r * width;
+    T* g = gradient ? gradient + r * width : nullptr;
     const int32_t target = targets[r];
     const bool counted = target >= 0;
     const A of_target = counted ? static_cast<A>(l[target]) : A(0);
     const A largest = row.max([=](int64_t j) { return static_cast<A>(l[j]); });
-    if (mistakes) {
+    if (mistakes) {  // while the logits are still there
       // The prediction is the first of the largest logits.
       const A before =
           row.sum([=](int64_t j) { return static_cast<A>(l[j]) >= of_target && j < target ? A(1) : A(0); });
       row.once([=] { mistakes[r] = counted && !(of_target >= largest && before == A(0)) ? A(1) : A(0); });
     }
     auto exponential = [=](int64_t j) { return math::exp_of_nonpositive(static_cast<A>(l[j]) - largest); };
-    const bool keep = keeps_exponentials<T> && gradient;
-    const A total = keep ? row.sum([=](int64_t j) {
+    auto kept_exponential = [=](int64_t j) {
       const A e = exponential(j);
       g[j] = static_cast<T>(e);
       return e;
-    })
-                         : row.sum(exponential);
+    };
+    const A total = keeps_exponentials<T> && g ? row.sum(kept_exponential) : row.sum(exponential);
     row.once([=] { losses[r] = counted ? math::log(total) + (largest - of_target) : A(0); });
-    if (gradient) {
+    if (g) {
       const A factor = counted ? inverse_count[0] : A(0);
       const A scale = factor / total;
       row.each([=](int64_t j) {

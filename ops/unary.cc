@@ -142,11 +142,11 @@ struct Sigmoid {
 struct Gelu {
   template <class A>
   HOST_AND_KERNEL A f(A x) const {
-    return x * math::normal(x).cumulative;
+    return x * math::standard_normal(x).cumulative;
   }
   template <class A>
   HOST_AND_KERNEL A df(A x, A) const {
-    const auto normal = math::normal(x);
+    const auto normal = math::standard_normal(x);
     return normal.cumulative + x * normal.density;
   }
 };

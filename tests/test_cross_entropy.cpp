@@ -94,6 +94,19 @@ TEST_CASE("cross_entropy: mean of −log softmax, and how often the target is no
     }
 }
 
+TEST_CASE("cross_entropy: mistakes are counted before the gradient takes the place of the logits") {
+  const Tensor targets = some_targets(401, 33, 3);
+  for (DType dtype : {DType::float32, DType::float64, DType::bfloat16}) {
+    CAPTURE(dtype);
+    const Tensor x = cast(random_tensor({401, 5}, 1), dtype), w = cast(random_tensor({33, 5}, 2), dtype);
+    const double alone = linear_cross_entropy(x, w, targets, CountMistakes::yes).mistakes.item();
+    CHECK(alone > 0);
+    const Tape tape;
+    CHECK(linear_cross_entropy(Var::leaf(x), Var::leaf(w), targets, CountMistakes::yes).mistakes.item() ==
+          alone);
+  }
+}
+
 double mistakes_of(const std::vector<double>& logits, int32_t target) {
   const auto n = static_cast<int64_t>(logits.size());
   return linear_cross_entropy(Tensor::scalar(1, DType::float32).reshaped({1, 1}),
