@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+#include "engine/uniform_line.h"
+
 namespace ld {
 
 // Work is cut into blocks of this many elements whatever the number of threads, so that an element falls into
@@ -23,22 +25,6 @@ void for_each(int64_t n, Body body) {
 #pragma omp simd
     for (int64_t i = b * cpu_block; i < end; ++i) body(i);
   }
-}
-
-/// Numbers `first` to `first + n` of a sample, as key.uniform gives them. Every block of the generator holds
-/// four of them and is made once here, instead of four times by four calls. The memory is this thread's, and
-/// the next call's too.
-inline const float* uniform_line(const NoiseKey& key, int64_t sample, int64_t first, int64_t n) {
-  static thread_local std::vector<float> memory;
-  const int64_t begin = first / 4, blocks = (first + n + 3) / 4 - begin;
-  memory.resize(static_cast<size_t>(4 * blocks));
-  float* line = memory.data();
-#pragma omp simd
-  for (int64_t k = 0; k < blocks; ++k) {
-    const Philox4 block = key.block(sample, begin + k);
-    UNROLL for (int w = 0; w < 4; ++w) line[4 * k + w] = NoiseKey::unit(block.word[w]);
-  }
-  return line + first % 4;
 }
 
 /// A whole row worked on by one thread.

@@ -5,6 +5,9 @@
 
 #include "engine/normal.h"
 #include "engine/random.h"
+#ifdef ENGINE_CPU
+#include "engine/uniform_line.h"
+#endif
 
 namespace ld {
 namespace {
@@ -48,6 +51,19 @@ TEST_CASE("noise: another seed, step, sample, site or element is another number"
   CHECK(key.at(5).bits(2, 7) == NoiseKey{3, 1, 4, 5}.bits(2, 7));
   CHECK(key.bits(2, 7) == NoiseKey{3, 1, 6, 1}.bits(0, 7));
 }
+
+#ifdef ENGINE_CPU
+TEST_CASE("noise: a line of numbers is what one at a time gives") {
+  const NoiseKey key{0xfedcba9876543210, 0x89abcdef, 0xfffffffe, 0x01234567};
+  for (int64_t sample : {0, 1, 2})  // the last two beyond where the place of a sample begins again at 0
+    for (int64_t first : std::initializer_list<int64_t>{0, 1, 2, 3, 4, 63, 1234567, (int64_t{1} << 34) - 65})
+      for (int64_t n : {1, 3, 4, 5, 63, 64, 65, 200}) {
+        INFO("sample ", sample, ", ", n, " numbers from ", first);
+        const float* line = uniform_line(key, sample, first, n);
+        for (int64_t i = 0; i < n; ++i) REQUIRE(line[i] == key.uniform(sample, first + i));
+      }
+}
+#endif
 
 TEST_CASE("noise: uniform is a multiple of 2⁻²⁴ in [0, 1)") {
   const NoiseKey key{1, 2, 3, 4};
