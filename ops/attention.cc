@@ -3,7 +3,7 @@
 #include "ops/attention_kernel.h"
 #include "ops/op.h"
 #ifdef ENGINE_CPU
-#include "ops/attention_cpu.h"
+#include "ops/attention_cpu_bfloat16.h"
 #else
 #include "ops/attention_gpu.h"
 #endif

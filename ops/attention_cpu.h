@@ -43,7 +43,8 @@ template <class T>
 struct ForwardMemory {
   int64_t Tp, Dp;
   T *q, *k, *v;                  // (Tp, Dp): of the head at hand; q times 1/√D
-  T *p, *kept;                   // (Tp, lanes): of the block at hand, like everything below
+  T* p;                          // (Tp, lanes): of the block at hand, like everything below
+  T *noise, *noise_rows;         // (Tp, lanes), and its transpose
   T* out;                        // (lanes, Dp)
   T* q_columns;                  // (Dp, lanes)
   T *largest, *total, *log_sum;  // (lanes)
@@ -51,29 +52,31 @@ struct ForwardMemory {
   ForwardMemory(T* memory, const AttentionSizes& s) : Tp(padded<T>(s.T)), Dp(padded<T>(s.D)) {
     auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
     for (T** m : {&q, &k, &v}) *m = take(Tp * Dp);
-    for (T** m : {&p, &kept}) *m = take(Tp * lanes<T>);
+    for (T** m : {&p, &noise, &noise_rows}) *m = take(Tp * lanes<T>);
     for (T** m : {&out, &q_columns}) *m = take(Dp * lanes<T>);
     for (T** m : {&largest, &total, &log_sum}) *m = take(lanes<T>);
   }
+  vector_t<T> scaled(const vector_t<T>& scores) const { return scores; }
   static int64_t size(const AttentionSizes& s) {
-    return padded<T>(s.T) * (3 * padded<T>(s.D) + 2 * lanes<T>)+(2 * padded<T>(s.D) + 3) * lanes<T>;
+    return padded<T>(s.T) * (3 * padded<T>(s.D) + 3 * lanes<T>)+(2 * padded<T>(s.D) + 3) * lanes<T>;
   }
 };
 
 /// m.p from scores to e^(score − largest), 0 where hidden; m.largest, m.total and m.log_sum of each query.
-template <class T>
-void exponentials(ForwardMemory<T>& m, int64_t first) {
+template <class Memory>
+void exponentials(Memory& m, int64_t first) {
+  using T = std::remove_reference_t<decltype(*m.p)>;
   const int64_t n = first + lanes<T>;
   for (int64_t j = 0; j < lanes<T>; ++j) {
     vector_t<T>& score = vector_at(m.p + (first + j) * lanes<T>);
     score = lane_numbers<T>() < static_cast<T>(j) ? filled<T>(-std::numeric_limits<T>::infinity()) : score;
   }
-  const vector_t<T> largest = largest_line(m.p, n);
+  const vector_t<T> largest = m.scaled(largest_line(m.p, n));
   vector_t<T> total = {};
   vector_at(m.largest) = largest;
   for (int64_t j = 0; j < n; ++j) {
     vector_t<T>& p = vector_at(m.p + j * lanes<T>);
-    p = exp_of_nonpositive<T>(p - largest);
+    p = exp_of_nonpositive<T>(m.scaled(p) - largest);
     total += p;
   }
   vector_at(m.total) = total;
@@ -81,15 +84,19 @@ void exponentials(ForwardMemory<T>& m, int64_t first) {
   for (int64_t r = 0; r < lanes<T>; ++r) m.log_sum[r] = m.largest[r] + math::log(m.total[r]);
 }
 
-/// m.kept[j][r] = what dropout multiplies the weight of key j for query first + r by. A query's numbers are
-/// consecutive (see uniform_line), so they are drawn row by row and stored across.
-template <class T>
-void draw_kept(ForwardMemory<T>& m, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
-  const auto rate = static_cast<float>(s.dropout_rate);
-  const T factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
-  for (int64_t r = 0; r < lanes<T>; ++r) {
-    const float* u = uniform_line(s.key, b, (h * s.T + first + r) * s.T, first + lanes<T>);
-    for (int64_t j = 0; j < first + lanes<T>; ++j) m.kept[j * lanes<T> + r] = u[j] >= rate ? factor : T(0);
+/// Dropout: m.p times 0 or 1/(1 − rate). A query's noise is consecutive (see uniform_line), so it is drawn row by row,
+/// and turned to lie as m.p does.
+template <class Memory>
+void drop(Memory& m, const AttentionSizes& s, int64_t b, int64_t h, int64_t first) {
+  using T = std::remove_reference_t<decltype(*m.p)>;
+  const int64_t keys = first + lanes<T>;
+  for (int64_t r = 0; r < lanes<T>; ++r)
+    std::copy_n(uniform_line(s.key, b, (h * s.T + first + r) * s.T, keys), keys, m.noise_rows + r * keys);
+  transpose(m.noise, m.noise_rows, keys);
+  const T rate = static_cast<float>(s.dropout_rate), factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
+  for (int64_t j = 0; j < keys; ++j) {
+    vector_t<T>& p = vector_at(m.p + j * lanes<T>);
+    p = vector_at(m.noise + j * lanes<T>) < rate ? vector_t<T>{} : p * factor;
   }
 }
 
@@ -104,10 +111,7 @@ void head_forward(S* y, T* log_sum, ForwardMemory<T>& m, const Head<S>& head) {
     transpose(m.q_columns, m.q + first * m.Dp, m.Dp);
     dot_products(m.p, m.k, m.q_columns, keys, s.D, m.Dp);
     exponentials(m, first);
-    if (s.dropout_rate > 0) {
-      draw_kept(m, s, head.b, head.h, first);
-      for (int64_t j = 0; j < keys; ++j) vector_at(m.p + j * lanes<T>) *= vector_at(m.kept + j * lanes<T>);
-    }
+    if (s.dropout_rate > 0) drop(m, s, head.b, head.h, first);
     std::fill_n(m.out, lanes<T> * m.Dp, T(0));
     add_transposed_product(m.out, m.p, m.v, first, m.Dp);
     add_triangle<Triangle::up_to_i, true>(m.out, m.p + first * lanes<T>, m.v + first * m.Dp, m.Dp);
@@ -143,6 +147,7 @@ struct BackwardMemory {
     for (T** m : {&p, &ds}) *m = take(piece * lanes<T>);
     kept = reinterpret_cast<uint8_t*>(memory);
   }
+  vector_t<T> scaled(const vector_t<T>& scores) const { return scores; }
   static int64_t size(const AttentionSizes& s) {
     const int64_t Tp = padded<T>(s.T), Dp = padded<T>(s.D);
     const int64_t for_kept = s.dropout_rate > 0 ? Tp * Tp / static_cast<int64_t>(sizeof(T)) : 0;
@@ -150,14 +155,15 @@ struct BackwardMemory {
   }
 };
 
-/// m.kept of the head. A query's numbers are consecutive (see uniform_line), so they are drawn row by row.
-template <class T>
-void draw_kept(BackwardMemory<T>& m, const AttentionSizes& s, int64_t b, int64_t h) {
+/// m.kept of the head. A query's noise is consecutive (see uniform_line), so it is drawn row by row.
+template <class Memory>
+void draw_kept(Memory& m, const AttentionSizes& s, int64_t b, int64_t h) {
   const auto rate = static_cast<float>(s.dropout_rate);
   for (int64_t i = 0; i < s.T; ++i) {
     const float* u = uniform_line(s.key, b, (h * s.T + i) * s.T, i + 1);
+    uint8_t* kept = m.kept + i * m.Tp;
 #pragma omp simd
-    for (int64_t j = 0; j <= i; ++j) m.kept[i * m.Tp + j] = u[j] >= rate;
+    for (int64_t j = 0; j <= i; ++j) kept[j] = u[j] >= rate;
   }
 }
 
@@ -181,32 +187,38 @@ void load_head(BackwardMemory<T>& m, const Head<S>& head, const S* dy, const S* 
   std::fill(m.log_sum + s.T, m.log_sum + m.Tp, std::numeric_limits<T>::infinity());
 }
 
-/// m.p = P̃ and m.ds = dS of n queries from `row` on, with the block of keys that begins at `first`. Hidden pairs
-/// hold anything.
-template <class T>
-void pair_gradients(BackwardMemory<T>& m, const AttentionSizes& s, int64_t row, int64_t n, int64_t first) {
-  dot_products(m.p, m.q + row * m.Dp, m.k_columns, n, s.D, m.Dp);
-  dot_products(m.ds, m.dy + row * m.Dp, m.v_columns, n, s.D, m.Dp);
-  const T factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
-  for (int64_t i = 0; i < n; ++i) {
-    vector_t<T>&p = vector_at(m.p + i * lanes<T>), &ds = vector_at(m.ds + i * lanes<T>);
-    p = exp_of_nonpositive<T>(p - m.log_sum[row + i]);
-    if (s.dropout_rate > 0) {
-      const vector_t<T> kept = factor * widened<T>(m.kept + (row + i) * m.Tp + first);
-      ds = p * (kept * ds - m.delta[row + i]);
-      p *= kept;
-    } else {
-      ds = p * (ds - m.delta[row + i]);
-    }
+/// Of query i and the block of keys that begins at `first`: p from scores to P̃, ds from dP to dS.
+template <bool dropout, class T, class Memory>
+[[gnu::always_inline]] inline void pair_gradient(vector_t<T>& p, vector_t<T>& ds, const Memory& m, int64_t i,
+                                                 int64_t first, T kept_factor) {
+  p = exp_of_nonpositive<T>(m.scaled(p) - m.log_sum[i]);
+  if constexpr (dropout) {
+    const vector_t<T> kept = kept_factor * widened<T>(m.kept + i * m.Tp + first);
+    ds = p * (kept * ds - m.delta[i]);
+    p *= kept;
+  } else {
+    ds = p * (ds - m.delta[i]);
   }
 }
 
-template <class T, class S>
+/// m.p = P̃ and m.ds = dS of n queries from `row` on, with the block of keys that begins at `first`. Hidden pairs
+/// hold anything.
+template <bool dropout, class T>
+void pair_gradients(BackwardMemory<T>& m, const AttentionSizes& s, int64_t row, int64_t n, int64_t first) {
+  dot_products(m.p, m.q + row * m.Dp, m.k_columns, n, s.D, m.Dp);
+  dot_products(m.ds, m.dy + row * m.Dp, m.v_columns, n, s.D, m.Dp);
+  const auto kept_factor = static_cast<T>(1.0 / (1.0 - s.dropout_rate));
+  for (int64_t i = 0; i < n; ++i)
+    pair_gradient<dropout>(vector_at(m.p + i * lanes<T>), vector_at(m.ds + i * lanes<T>), m, row + i, first,
+                           kept_factor);
+}
+
+template <bool dropout, class T, class S>
 void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_sum, BackwardMemory<T>& m,
                    const Head<S>& head) {
   const AttentionSizes& s = head.s;
   load_head(m, head, dy, y, log_sum);
-  if (s.dropout_rate > 0) draw_kept(m, s, head.b, head.h);
+  if constexpr (dropout) draw_kept(m, s, head.b, head.h);
   for (int64_t first = 0; first < s.T; first += lanes<T>) {
     const int64_t keys = std::min(lanes<T>, s.T - first);
     const T* rows_of_k = m.k + first * m.Dp;
@@ -215,13 +227,13 @@ void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_su
     std::fill_n(m.dk, lanes<T> * m.Dp, T(0));
     std::fill_n(m.dv, lanes<T> * m.Dp, T(0));
 
-    pair_gradients(m, s, first, lanes<T>, first);
+    pair_gradients<dropout>(m, s, first, lanes<T>, first);
     add_triangle<Triangle::from_i, true>(m.dk, m.ds, m.q + first * m.Dp, m.Dp);
     add_triangle<Triangle::from_i, true>(m.dv, m.p, m.dy + first * m.Dp, m.Dp);
     add_triangle<Triangle::up_to_i, false>(m.dq + first * m.Dp, m.ds, rows_of_k, m.Dp);
     for (int64_t row = first + lanes<T>; row < m.Tp; row += m.piece) {
       const int64_t n = std::min(m.piece, m.Tp - row);
-      pair_gradients(m, s, row, n, first);
+      pair_gradients<dropout>(m, s, row, n, first);
       add_transposed_product(m.dk, m.ds, m.q + row * m.Dp, n, m.Dp);
       add_transposed_product(m.dv, m.p, m.dy + row * m.Dp, n, m.Dp);
       add_product(m.dq + row * m.Dp, m.ds, rows_of_k, n, m.Dp);
@@ -244,21 +256,37 @@ void head_backward(Accumulator<S> dqkv, const S* dy, const S* y, const T* log_su
 }
 
 /// work(memory, head) for every (sample, head), by all threads if there is so much to do that it pays.
-template <template <class> class Memory, class S, class Work>
+template <class Memory, class S, class Work>
 void for_each_head(const S* qkv, const AttentionSizes& s, Work work) {
   using T = acc_t<S>;
   const int threads = s.B * s.H * s.T * s.T * s.D > 65536 ? omp_get_max_threads() : 1;
   MemoryScope scope(MemoryUse::workspace);
-  const int64_t size = padded<T>(Memory<T>::size(s));  // so that every thread's begins at a whole vector
+  const int64_t size = padded<T>(Memory::size(s));  // so that every thread's begins at a whole vector
   Tensor all({threads, size}, dtype_of<T>());
 #pragma omp parallel num_threads(threads)
   {
     T* own = all.data<T>() + omp_get_thread_num() * size;
     std::fill_n(own, size, T(0));
-    Memory<T> memory(own, s);
+    Memory memory(own, s);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < s.B * s.H; ++i) work(memory, Head<S>{s, i / s.H, i % s.H, qkv});
   }
+}
+
+template <class Memory, class S>
+void forward(S* y, acc_t<S>* log_sum, const S* qkv, const AttentionSizes& s) {
+  for_each_head<Memory>(qkv, s, [=](Memory& m, const Head<S>& head) { head_forward(y, log_sum, m, head); });
+}
+
+template <class Memory, class S>
+void backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_t<S>* log_sum, const S* qkv,
+              const AttentionSizes& s) {
+  for_each_head<Memory>(qkv, s, [=](Memory& m, const Head<S>& head) {
+    if (s.dropout_rate > 0)
+      head_backward<true>(dqkv, dy, y, log_sum, m, head);
+    else
+      head_backward<false>(dqkv, dy, y, log_sum, m, head);
+  });
 }
 
 }  // namespace attention_cpu
@@ -266,16 +294,13 @@ void for_each_head(const S* qkv, const AttentionSizes& s, Work work) {
 // S is what the tensors hold; the work is done in its accumulation type.
 template <class S>
 void attention_forward(S* y, acc_t<S>* log_sum, const S* qkv, const AttentionSizes& s) {
-  using namespace attention_cpu;
-  for_each_head<ForwardMemory>(qkv, s, [=](auto& m, const auto& head) { head_forward(y, log_sum, m, head); });
+  attention_cpu::forward<attention_cpu::ForwardMemory<acc_t<S>>>(y, log_sum, qkv, s);
 }
 
 template <class S>
 void attention_backward(Accumulator<S> dqkv, const S* dy, const S* y, const acc_t<S>* log_sum, const S* qkv,
                         const AttentionSizes& s) {
-  using namespace attention_cpu;
-  for_each_head<BackwardMemory>(
-      qkv, s, [=](auto& m, const auto& head) { head_backward(dqkv, dy, y, log_sum, m, head); });
+  attention_cpu::backward<attention_cpu::BackwardMemory<acc_t<S>>>(dqkv, dy, y, log_sum, qkv, s);
 }
 
 }  // namespace ld

@@ -19,6 +19,13 @@ struct Vector {
 };
 template <class T>
 using vector_t = typename Vector<T>::type;
+/// Integers as wide as T, as many as vector_t<T> has numbers.
+template <class T>
+struct Integers {
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> type __attribute__((vector_size(64)));
+};
+template <class T>
+using lane_indices = typename Integers<T>::type;
 /// Numbers in a vector, and query rows in a block.
 template <class T>
 constexpr int64_t lanes = 64 / sizeof(T);
@@ -45,13 +52,21 @@ vector_t<T> lane_numbers() {
   return numbers;
 }
 
-/// As many small integers as a vector has lanes, as a vector.
+template <class T>
+T sum_of_lanes(const vector_t<T>& x) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t r = 0; r < lanes<T>; ++r) sum += x[r];
+  return sum;
+}
+
+/// As many small integers as a vector has lanes, as a vector. By way of integers of the same size: in one go it is slow.
 template <class T>
 vector_t<T> widened(const uint8_t* p) {
   typedef uint8_t Bytes __attribute__((vector_size(64 / sizeof(T))));
   Bytes bytes;
   std::memcpy(&bytes, p, sizeof bytes);
-  return __builtin_convertvector(bytes, vector_t<T>);
+  return __builtin_convertvector(__builtin_convertvector(bytes, lane_indices<T>), vector_t<T>);
 }
 
 template <class T>
@@ -166,8 +181,7 @@ void load_rows(T* to, const S* from, int64_t stride, int64_t rows, int64_t D, in
 /// element's row number over into its column number.
 template <class T>
 void transpose(T* columns, const T* rows, int64_t Dp) {
-  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Index __attribute__((vector_size(64)));
-  Index low, high;
+  lane_indices<T> low, high;
   for (int64_t i = 0; i < lanes<T>; ++i) {
     low[i] = i / 2 + i % 2 * lanes<T>;
     high[i] = low[i] + lanes<T> / 2;

@@ -8,6 +8,9 @@
 
 #include "ops/attention.h"
 #include "tests/expect.h"
+#ifdef ENGINE_CPU
+#include "engine/tile_unit.h"
+#endif
 #ifdef ENGINE_EMULATED
 #include "ops/attention_gpu.h"
 #include "tests/emulated_helpers.h"
@@ -129,7 +132,7 @@ Run run_attention(const Tensor& qkv, const Tensor& dy, int64_t H, double rate, i
   return {y.value(), {x.gradient()}};
 }
 
-TEST_CASE("attention in bfloat16: value and gradient within what the roundings allow, at ragged sizes") {
+void check_ragged_sizes() {
   for (const Sizes& s : ragged_sizes)
     for (double rate : {0.0, 0.3}) {
       INFO(s, ", dropout ", rate);
@@ -141,6 +144,17 @@ TEST_CASE("attention in bfloat16: value and gradient within what the roundings a
       check_within(found.gradients[0], expected.dqkv);
     }
 }
+
+TEST_CASE("attention in bfloat16: value and gradient within what the roundings allow, at ragged sizes") {
+  check_ragged_sizes();
+}
+
+#if defined(ENGINE_CPU) && defined(LD_TILE_UNIT)
+TEST_CASE("attention in bfloat16: the same on a processor without tile unit") {
+  const TileUnit::Absent absent;
+  check_ragged_sizes();
+}
+#endif
 
 // The tolerances of every op's cases (test_cases.cpp).
 TEST_CASE("attention: in float32 and float64 the formula, at ragged sizes") {
@@ -179,22 +193,47 @@ TEST_CASE("attention in bfloat16: a second backward adds to the first") {
 
 // Scores of thousands, either sign: the largest score of a row comes in any of its tiles.
 TEST_CASE("attention in bfloat16: large scores") {
-  const Sizes s{1, 150, 1, 16};
-  const Tensor qkv = cast(random_tensor({1, s.T, 3 * s.D}, 1, 0, 40), DType::bfloat16),
-               dy = random_bfloat16({1, s.T, s.D}, 2);
-  const Run found = run_attention(qkv, dy, 1, 0);
-  Bounded y = expected_attention(qkv.to_vector(), dy.to_vector(), s, 0).y;
-  check_within(found.value, y);
-  for (double v : found.gradients[0].to_vector()) CHECK(std::isfinite(v));
+  for (int64_t D : {16, 24}) {  // 1/√D is a power of 2, or not
+    const Sizes s{1, 150, 1, D};
+    const Tensor qkv = cast(random_tensor({1, s.T, 3 * s.D}, 1, 0, 40), DType::bfloat16),
+                 dy = random_bfloat16({1, s.T, s.D}, 2);
+    const Run found = run_attention(qkv, dy, 1, 0);
+    Bounded y = expected_attention(qkv.to_vector(), dy.to_vector(), s, 0).y;
+    check_within(found.value, y);
+    for (double v : found.gradients[0].to_vector()) CHECK(std::isfinite(v));
+  }
+}
+
+// So large that each row's weight is at one key. A largest score that is not exactly what the others are compared with
+// shows as weights above 1, or infinite.
+TEST_CASE("attention in bfloat16: scores of billions") {
+  const int64_t T = 70, D = 24;
+  const Tensor dy = random_bfloat16({1, T, D}, 2);
+  for (double size : {1e3, 1e4, 1e5}) {
+    CAPTURE(size);
+    std::vector<double> values = random_tensor({1, T, 3 * D}, 1).to_vector();
+    for (size_t i = 0; i < values.size(); ++i)
+      if (static_cast<int64_t>(i) / D % 3 < 2) values[i] *= size;  // q and k
+    const Tensor qkv = Tensor::from(values, {1, T, 3 * D}, DType::bfloat16);
+    const Run found = run_attention(qkv, dy, 1, 0),
+              wide = run_attention(cast(qkv, DType::float32), cast(dy, DType::float32), 1, 0);
+    CHECK_FALSE(!(relative_difference(found.value, wide.value) <= 2 * rounding));
+    // Of dv: dq and dk are differences of nearly equal numbers, times the size of k and q.
+    const auto gradient = found.gradients[0].to_vector(), expected = wide.gradients[0].to_vector();
+    for (size_t i = 0; i < gradient.size(); ++i)
+      if (static_cast<int64_t>(i) / D % 3 == 2)
+        CHECK_FALSE(!(std::abs(gradient[i] - expected[i]) <= 2 * rounding * (1 + std::abs(expected[i]))));
+  }
 }
 
 // A weight of 0 hides neither a NaN nor an infinity. What a query does not see must not even be multiplied.
-TEST_CASE("attention: what is not finite stays where it is seen, in every tile") {
-  const int64_t T = 70, D = 16, rows = T * 3;
+void check_not_finite(int64_t D, int64_t column, double rate) {
+  INFO("head size ", D, ", column ", column, ", dropout ", rate);
+  const int64_t T = 70, rows = T * 3;
   const Tensor qkv = random_bfloat16({1, T, 3 * D}, 1), dy = random_bfloat16({1, T, D}, 2);
   enum { q, k, v, upstream };
   for (DType dtype : {DType::bfloat16, DType::float32}) {
-    const Run clean = run_attention(cast(qkv, dtype), cast(dy, dtype), 1, 0);
+    const Run clean = run_attention(cast(qkv, dtype), cast(dy, dtype), 1, rate);
     const auto y = clean.value.to_vector(), gradient = clean.gradients[0].to_vector();
     for (double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)})
       for (int64_t token : {0, 15, 40, 64})
@@ -202,11 +241,11 @@ TEST_CASE("attention: what is not finite stays where it is seen, in every tile")
           INFO(name_of(dtype), ", ", bad, " in part ", part, " of q, k, v, dy of token ", token);
           auto x = qkv.to_vector(), g = dy.to_vector();
           if (part != upstream)
-            x[static_cast<size_t>((token * 3 + part) * D + 5)] = bad;
+            x[static_cast<size_t>((token * 3 + part) * D + column)] = bad;
           else
-            g[static_cast<size_t>(token * D + 5)] = bad;
+            g[static_cast<size_t>(token * D + column)] = bad;
           const Run found =
-              run_attention(Tensor::from(x, qkv.shape(), dtype), Tensor::from(g, dy.shape(), dtype), 1, 0);
+              run_attention(Tensor::from(x, qkv.shape(), dtype), Tensor::from(g, dy.shape(), dtype), 1, rate);
           const auto bad_y = found.value.to_vector(), bad_gradient = found.gradients[0].to_vector();
           for (int64_t r = 0; r < rows; ++r) {
             const int64_t t = r / 3, of = r % 3;
@@ -223,13 +262,18 @@ TEST_CASE("attention: what is not finite stays where it is seen, in every tile")
             for (int64_t d = 0; d < D; ++d) {
               const auto i = static_cast<size_t>(t * D + d);
               const bool sees = part == q ? t == token : t >= token;
-              if (part == upstream || !sees || (part == v && d != 5))
+              if (part == upstream || !sees || (part == v && d != column))
                 CHECK_FALSE(!(bad_y[i] == y[i]));
               else if (part == v || bad != bad)
                 CHECK_FALSE(std::isfinite(bad_y[i]));
             }
         }
   }
+}
+
+TEST_CASE("attention: what is not finite stays where it is seen, in every tile") {
+  check_not_finite(16, 5, 0);
+  check_not_finite(40, 35, 0.3);
 }
 
 // Sums of small numbers in which two large ones cancel show the order of the additions, even after they are
