@@ -6,16 +6,20 @@
 namespace ld {
 namespace {
 
-/// Whether a row's exponentials wait where its gradient will be, instead of being computed twice. A row is in a
-/// CPU's cache, and elements as wide as the sum take an exponential unrounded; a GPU computes it faster than it
-/// reads it.
+/// Where the exponentials of a row wait until their sum is known, instead of being computed twice: in the gradient's
+/// place, if its elements are as wide as the sum, or in memory of the thread's own. Both are in its cache. A GPU
+/// computes them faster than it reads them: null.
+template <class T>
+HOST_AND_KERNEL acc_t<T>* room_for_exponentials([[maybe_unused]] T* gradient, [[maybe_unused]] int64_t V) {
 #ifdef ENGINE_CPU
-template <class T>
-constexpr bool keeps_exponentials = std::is_same_v<T, acc_t<T>>;
+  if constexpr (std::is_same_v<T, acc_t<T>>) return gradient;
+  static thread_local std::vector<acc_t<T>> memory;
+  memory.resize(static_cast<size_t>(V));
+  return memory.data();
 #else
-template <class T>
-constexpr bool keeps_exponentials = false;
+  return nullptr;
 #endif
+}
 
 // Per row of V logits, `width` apart, the loss (not yet divided by the count), and the gradient of the logits
 // unless it is null; it may take the place of the logits.
@@ -38,21 +42,22 @@ void cross_entropy_rows(acc_t<T>* losses, acc_t<T>* mistakes, T* gradient, const
       row.once([=] { mistakes[r] = counted && !(of_target >= largest && before == A(0)) ? A(1) : A(0); });
     }
     auto exponential = [=](int64_t j) { return math::exp_of_nonpositive(static_cast<A>(l[j]) - largest); };
-    auto kept_exponential = [=](int64_t j) {
-      const A e = exponential(j);
-      g[j] = static_cast<T>(e);
-      return e;
-    };
-    const A total = keeps_exponentials<T> && g ? row.sum(kept_exponential) : row.sum(exponential);
+    A* kept = g ? room_for_exponentials(g, V) : nullptr;
+    const A total =
+        kept ? row.sum([=](int64_t j) { return kept[j] = exponential(j); }) : row.sum(exponential);
     row.once([=] { losses[r] = counted ? math::log(total) + (largest - of_target) : A(0); });
-    if (g) {
-      const A factor = counted ? inverse_count[0] : A(0);
-      const A scale = factor / total;
+    if (!g) return;
+    const A factor = counted ? inverse_count[0] : A(0), scale = factor / total;
+    auto write_gradient = [=](auto exponential_of) {
       row.each([=](int64_t j) {
-        A p = scale * (keeps_exponentials<T> ? static_cast<A>(g[j]) : exponential(j));
+        const A p = scale * exponential_of(j);
         g[j] = static_cast<T>(j == target ? p - factor : p);
       });
-    }
+    };
+    if (kept)
+      write_gradient([=](int64_t j) { return kept[j]; });
+    else
+      write_gradient(exponential);
   });
 }
 
