@@ -24,7 +24,7 @@ struct Product {
   Transpose transpose_a, transpose_b;
   bool store;
   DType out;
-  bool by_one_thread;
+  int threads;  // that oneDNN plans for
   auto operator<=>(const Product&) const = default;
 };
 
@@ -65,14 +65,24 @@ inline Primitive make(const Product& p) {
   return result;
 }
 
+/// While it lives, oneDNN finds so many threads to plan for.
+class PlannedThreads {
+ public:
+  explicit PlannedThreads(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~PlannedThreads() { omp_set_num_threads(before_); }
+  PlannedThreads(const PlannedThreads&) = delete;
+  PlannedThreads& operator=(const PlannedThreads&) = delete;
+
+ private:
+  int before_;
+};
+
 inline const Primitive& primitive_for(const Product& p) {
   static thread_local std::map<Product, Primitive> known;
   auto place = known.find(p);
   if (place == known.end()) {
-    const int threads = omp_get_max_threads();
-    if (p.by_one_thread) omp_set_num_threads(1);  // oneDNN plans for as many as there are
+    const PlannedThreads planned(p.threads);
     place = known.emplace(p, make(p)).first;
-    omp_set_num_threads(threads);
   }
   return place->second;
 }
@@ -122,25 +132,33 @@ void multiply(const Product& p, Matrix<bfloat16> a, Matrix<bfloat16> b, Accumula
   }
 }
 
-/// How many threads should multiply a block of rows each, 1 if oneDNN is to cut the work. It cuts small products badly:
-/// two blocks of rows, each planned for one thread, take 0.6 to 1.0 of the time of the whole planned for two, up to some
-/// hundred million multiplications; beyond, 1.1 to 1.6. Every thread packs b for itself, so it needs a few rows.
-inline int threads_by_rows(const Product& p) {
+/// The first of the blocks of rows into which a product is cut, one for each thread. Rows are counted in sixteens, those
+/// of a matrix unit, so the last blocks may be short or empty.
+inline Product block_of_rows(const Product& p) {
+  const int64_t step = int64_t{16} * p.threads;
+  Product block = p;
+  block.m = (p.m + step - 1) / step * 16;
+  block.threads = 1;
+  return block;
+}
+
+/// Whether a product is cut before oneDNN sees it. oneDNN cuts small ones badly: two blocks, each planned for one thread,
+/// take 0.6 to 1.0 of the time of the whole planned for two, up to some hundred million multiplications; beyond, 1.1 to
+/// 1.6 (measured with two threads on Sapphire Rapids). Every thread packs b for itself, so it must have some rows. All
+/// threads take part: libgomp ends those that a smaller team leaves out, and makes new ones for the next.
+inline bool goes_by_rows(const Product& p) {
   const int64_t work = p.m * p.n * p.k;
-  const bool small = p.batch == 1 && work > 1 << 20 && work <= 1 << 28;
-  return small ? static_cast<int>(std::clamp<int64_t>(p.m / 32, 1, omp_get_max_threads())) : 1;
+  return p.threads > 1 && p.batch == 1 && work > 1 << 20 && work <= 1 << 28 && p.m >= 32 * p.threads &&
+         !omp_in_parallel() && primitive_for(block_of_rows(p)).run;
 }
 
 template <class Out>
-void multiply_by_rows(int threads, const Product& p, Matrix<bfloat16> a, Matrix<bfloat16> b,
-                      Accumulator<Out> c) {
-  constexpr int64_t step = 16;  // rows of a matrix unit
-  const int64_t rows = (p.m + threads * step - 1) / (threads * step) * step;
-#pragma omp parallel for schedule(static, 1) num_threads(threads)
+void multiply_by_rows(const Product& p, Matrix<bfloat16> a, Matrix<bfloat16> b, Accumulator<Out> c) {
+  const int64_t rows = block_of_rows(p).m;
+#pragma omp parallel for schedule(static, 1)
   for (int64_t first = 0; first < p.m; first += rows) {
-    Product block = p;
+    Product block = block_of_rows(p);
     block.m = std::min(rows, p.m - first);
-    block.by_one_thread = true;
     Matrix<bfloat16> of_a = a;
     of_a.data += first * (p.transpose_a == Transpose::yes ? 1 : p.lda);
     multiply(block, of_a, b, c.from(first * p.ldc));
@@ -153,12 +171,23 @@ template <class Out>
 void gemm_bfloat16(int64_t m, int64_t n, int64_t k, Matrix<bfloat16> a, Matrix<bfloat16> b,
                    Accumulator<Out> c, int64_t ldc, int64_t batch, int64_t stride_c) {
   using namespace gemm_onednn;
-  const Product p{m,        n,        k,        a.ld,        b.ld,        ldc,     batch,
-                  a.stride, b.stride, stride_c, a.transpose, b.transpose, c.empty, dtype_of<Out>(),
-                  false};
-  const int threads = threads_by_rows(p);
-  if (threads > 1)
-    multiply_by_rows(threads, p, a, b, c);
+  const Product p{m,
+                  n,
+                  k,
+                  a.ld,
+                  b.ld,
+                  ldc,
+                  batch,
+                  a.stride,
+                  b.stride,
+                  stride_c,
+                  a.transpose,
+                  b.transpose,
+                  c.empty,
+                  dtype_of<Out>(),
+                  omp_get_max_threads()};
+  if (goes_by_rows(p))
+    multiply_by_rows(p, a, b, c);
   else
     multiply(p, a, b, c);
 }

@@ -16,21 +16,24 @@ struct PhiloxBlock {
 };
 using Philox4 = PhiloxBlock<uint32_t>;
 
-// A 64-bit product and its halves. (engine/uniform_line.h has them for many words at a time.)
-HOST_AND_KERNEL inline uint64_t wide_product(uint32_t a, uint32_t b) { return static_cast<uint64_t>(a) * b; }
-HOST_AND_KERNEL inline uint32_t lower_half(uint64_t p) { return static_cast<uint32_t>(p); }
-HOST_AND_KERNEL inline uint32_t upper_half(uint64_t p) { return static_cast<uint32_t>(p >> 32); }
+// A 64-bit product and its halves. (engine/uniform_line.cc has them for many words at a time.)
+HOST_AND_KERNEL inline uint64_t philox_product(uint32_t a, uint32_t b) {
+  return static_cast<uint64_t>(a) * b;
+}
+HOST_AND_KERNEL inline uint32_t philox_low(uint64_t p) { return static_cast<uint32_t>(p); }
+HOST_AND_KERNEL inline uint32_t philox_high(uint64_t p) { return static_cast<uint32_t>(p >> 32); }
 
+/// (The default is for a counter in braces, from which nothing is deduced.)
 template <class Word = uint32_t>
 HOST_AND_KERNEL inline PhiloxBlock<Word> philox(const PhiloxBlock<Word>& counter, uint32_t key0,
                                                 uint32_t key1) {
   Word c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
   UNROLL for (int round = 0; round < 10; ++round) {
-    const auto p0 = wide_product(c0, 0xD2511F53u), p1 = wide_product(c2, 0xCD9E8D57u);
-    c0 = upper_half(p1) ^ c1 ^ key0;
-    c2 = upper_half(p0) ^ c3 ^ key1;
-    c1 = lower_half(p1);
-    c3 = lower_half(p0);
+    const auto p0 = philox_product(c0, 0xD2511F53u), p1 = philox_product(c2, 0xCD9E8D57u);
+    c0 = philox_high(p1) ^ c1 ^ key0;
+    c2 = philox_high(p0) ^ c3 ^ key1;
+    c1 = philox_low(p1);
+    c3 = philox_low(p0);
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }

@@ -28,15 +28,15 @@ struct PhiloxWords {
     return of_parts([=](int) { return PhiloxLanes{} + word; });
   }
 };
-PhiloxWords wide_product(const PhiloxWords& a, uint32_t b) {
+PhiloxWords philox_product(const PhiloxWords& a, uint32_t b) {
   return PhiloxWords::of_parts([&](int i) {
     // All lanes by a mask: _mm512_mul_epu32 makes g++ 12 warn of its own header.
     return reinterpret_cast<PhiloxLanes>(
         _mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a.part[i]), _mm512_set1_epi64(b)));
   });
 }
-PhiloxWords lower_half(const PhiloxWords& product) { return product; }  // the upper halves hold anything
-PhiloxWords upper_half(const PhiloxWords& product) {
+PhiloxWords philox_low(const PhiloxWords& product) { return product; }  // the upper halves hold anything
+PhiloxWords philox_high(const PhiloxWords& product) {
   return PhiloxWords::of_parts([&](int i) { return product.part[i] >> 32; });
 }
 PhiloxWords operator^(const PhiloxWords& a, const PhiloxWords& b) {

@@ -44,7 +44,7 @@ struct ForwardMemory {
   int64_t Tp, Dp;
   T *q, *k, *v;                  // (Tp, Dp): of the head at hand; q times 1/√D
   T* p;                          // (Tp, lanes): of the block at hand, like everything below
-  T *noise, *noise_rows;         // (Tp, lanes), and its transpose
+  T *noise, *noise_rows;         // (Tp, lanes), and its transpose (lanes, keys)
   T* out;                        // (lanes, Dp)
   T* q_columns;                  // (Dp, lanes)
   T *largest, *total, *log_sum;  // (lanes)
@@ -56,6 +56,7 @@ struct ForwardMemory {
     for (T** m : {&out, &q_columns}) *m = take(Dp * lanes<T>);
     for (T** m : {&largest, &total, &log_sum}) *m = take(lanes<T>);
   }
+  /// q has the factor already.
   vector_t<T> scaled(const vector_t<T>& scores) const { return scores; }
   static int64_t size(const AttentionSizes& s) {
     return padded<T>(s.T) * (3 * padded<T>(s.D) + 3 * lanes<T>)+(2 * padded<T>(s.D) + 3) * lanes<T>;
@@ -63,6 +64,7 @@ struct ForwardMemory {
 };
 
 /// m.p from scores to e^(score − largest), 0 where hidden; m.largest, m.total and m.log_sum of each query.
+/// Memory is ForwardMemory<T>, or TileForwardMemory, whose scores still want their factor.
 template <class Memory>
 void exponentials(Memory& m, int64_t first) {
   using T = std::remove_reference_t<decltype(*m.p)>;
@@ -147,6 +149,7 @@ struct BackwardMemory {
     for (T** m : {&p, &ds}) *m = take(piece * lanes<T>);
     kept = reinterpret_cast<uint8_t*>(memory);
   }
+  /// q has the factor already.
   vector_t<T> scaled(const vector_t<T>& scores) const { return scores; }
   static int64_t size(const AttentionSizes& s) {
     const int64_t Tp = padded<T>(s.T), Dp = padded<T>(s.D);

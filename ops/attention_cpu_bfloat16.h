@@ -20,7 +20,7 @@ struct TileForwardMemory : TileSizes {
   Word* v_transposed;                // of the head at hand
   Word* q_columns;                   // of the 16 queries at hand, like everything below
   float *p, *noise;                  // (Tp, 16)
-  float* noise_rows;                 // (16, Tp)
+  float* noise_rows;                 // (16, keys)
   Word* p_pairs;                     // (Tp / 2, 16)
   float* out;                        // (Dp, 16)
   float *largest, *total, *log_sum;  // (16)
@@ -164,8 +164,8 @@ void pair_gradients(TileBackwardMemory& m, const AttentionSizes& s, int64_t row,
     for (int64_t e = 0; e < 2; ++e) {
       p[e] = vector_at(m.p[u] + (i + e) * tile), ds[e] = vector_at(m.ds[u] + (i + e) * tile);
       pair_gradient<dropout>(p[e], ds[e], m, row + i + e, first, kept_factor);
-      if (row <
-          first + tile) {  // the diagonal, and above it the square of the second keys with the first queries
+      // The diagonal, and above it the square of the second keys with the first queries.
+      if (row < first + tile) {
         const auto hidden = lane_numbers<float>() > static_cast<float>(row + i + e - first);
         p[e] = hidden ? Floats{} : p[e];
         ds[e] = hidden ? Floats{} : ds[e];

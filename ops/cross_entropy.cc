@@ -1,5 +1,8 @@
 #include "ops/cross_entropy.h"
 
+#include <type_traits>
+#include <vector>
+
 #include "engine/gemm.h"
 #include "ops/op.h"
 
@@ -7,15 +10,18 @@ namespace ld {
 namespace {
 
 /// Where the exponentials of a row wait until their sum is known, instead of being computed twice: in the gradient's
-/// place, if its elements are as wide as the sum, or in memory of the thread's own. Both are in its cache. A GPU
-/// computes them faster than it reads them: null.
+/// place, if its elements are as wide as the sum, or in memory that the thread keeps for it, V numbers. Both are in its
+/// cache. A GPU computes them faster than it reads them: null.
 template <class T>
 HOST_AND_KERNEL acc_t<T>* room_for_exponentials([[maybe_unused]] T* gradient, [[maybe_unused]] int64_t V) {
 #ifdef ENGINE_CPU
-  if constexpr (std::is_same_v<T, acc_t<T>>) return gradient;
-  static thread_local std::vector<acc_t<T>> memory;
-  memory.resize(static_cast<size_t>(V));
-  return memory.data();
+  if constexpr (std::is_same_v<T, acc_t<T>>) {
+    return gradient;
+  } else {
+    static thread_local std::vector<acc_t<T>> memory;
+    memory.resize(static_cast<size_t>(V));
+    return memory.data();
+  }
 #else
   return nullptr;
 #endif

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include <cmath>
 
@@ -60,6 +61,15 @@ void compare(const Sizes& s, Transpose ta, Transpose tb, bool store) {
   CHECK_FALSE(!(relative_difference(got, expected) <= (std::is_same_v<Out, float> ? 1e-5 : 0x1p-8)));
 }
 
+void compare_all(const Sizes& s) {
+  for (Transpose ta : {Transpose::no, Transpose::yes})
+    for (Transpose tb : {Transpose::no, Transpose::yes})
+      for (bool store : {true, false}) {
+        compare<bfloat16>(s, ta, tb, store);
+        compare<float>(s, ta, tb, store);
+      }
+}
+
 TEST_CASE("gemm: bfloat16 products, summed in float32") {
   for (const Sizes& s : {Sizes{1, 1, 1, 1, 0},
                          {1, 31, 33, 5, 0},
@@ -68,14 +78,19 @@ TEST_CASE("gemm: bfloat16 products, summed in float32") {
                          {1, 1, 301, 129, 3},
                          {1, 64, 1, 7, 1},
                          {3, 7, 5, 31, 0},
-                         {2, 33, 16, 17, 2},
-                         {1, 257, 129, 65, 0}})
-    for (Transpose ta : {Transpose::no, Transpose::yes})
-      for (Transpose tb : {Transpose::no, Transpose::yes})
-        for (bool store : {true, false}) {
-          compare<bfloat16>(s, ta, tb, store);
-          compare<float>(s, ta, tb, store);
-        }
+                         {2, 33, 16, 17, 2}})
+    compare_all(s);
+}
+
+// Rows enough for three threads and for eight, though not for eight whole blocks.
+TEST_CASE("gemm: bfloat16 products that are cut by rows, for any number of threads") {
+  const int before = omp_get_max_threads();
+  for (int threads : {1, 2, 3, 8}) {
+    INFO(threads, " threads");
+    omp_set_num_threads(threads);
+    compare_all({1, 257, 129, 65, 3});
+  }
+  omp_set_num_threads(before);
 }
 
 }  // namespace
