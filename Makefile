@@ -10,12 +10,16 @@
 # DEVICE=cpu|cuda|emulated   default: cuda when nvcc and a usable GPU are there, else cpu
 # SANITIZE=1                 AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of their own
 # CUDA_ARCH="80 90"          compute capabilities; default: the GPU present, else 80 and 90
+# MARCH=native               processor to compile for (g++'s -march); native: the one at hand, and no older one
+# STRICT=1                   warnings are errors
 # DEPS=/prefix               where to find header libraries that are not in /usr/include
 
 # All cores, unless the command line says another number.
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
+
+MARCH ?= native
 
 # --- what is here ------------------------------------------------------------------------------------------
 NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
@@ -34,13 +38,13 @@ BUILD := build/$(DEVICE)$(if $(SANITIZE),-sanitize)
 # --- how to compile ----------------------------------------------------------------------------------------
 CPPFLAGS += -I. $(if $(DEPS),-isystem $(DEPS)/include) -DENGINE_$(shell echo $(DEVICE) | tr a-z A-Z) -MMD -MP
 # -Wrestrict: g++ 12 sees overlaps in std::string::insert that are not there (GCC bug 105329).
-CXXFLAGS += -std=c++20 -fopenmp -Wall -Wextra -Wno-restrict -Werror
+CXXFLAGS += -std=c++20 -fopenmp -Wall -Wextra -Wno-restrict $(if $(STRICT),-Werror)
 # No -ffast-math: NaN must stay visible. These two only drop errno and exception flags, which nobody reads,
 # and let loops with sqrt and comparisons become SIMD. Files with loops over elements take -O3, the rest
 # -O2, tests and mains -O1: half the time to compile.
-OPTIMIZE := -O2 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
+OPTIMIZE := -O2 -march=$(MARCH) -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
 ifdef SANITIZE
-OPTIMIZE := -O1 -g -march=native -fno-math-errno -fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=all
+OPTIMIZE := -O1 -g -march=$(MARCH) -fno-math-errno -fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=all
 LDFLAGS  += -fsanitize=address,undefined
 endif
 LDFLAGS += -fopenmp -Wl,--as-needed
@@ -66,7 +70,7 @@ OLD_ARCH  := $(shell for a in $(CUDA_ARCH); do [ "$${a%[af]}" -ge 80 ] 2>/dev/nu
 ifneq ($(OLD_ARCH),)
 $(error CUDA_ARCH=$(OLD_ARCH): tensor cores multiply bfloat16 from capability 80 on; set CUDA_ARCH to 80 or more, or make DEVICE=cpu)
 endif
-NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr --Werror all-warnings \
+NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr $(if $(STRICT),--Werror all-warnings) \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
 endif
 
@@ -181,7 +185,7 @@ lint:
 	@echo "lint      $(words $(LINTED)) files"
 
 clean:
-	rm -rf build $(PROGRAMS)
+	rm -rf build $(PROGRAMS) gradcheck
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile

@@ -56,7 +56,7 @@ int sample(const Options& options) {
   options.sampling.validate();
   const std::string path = ld::find_checkpoint(options.run, options.checkpoint);
   const ld::SavedModel saved(path, options.model);
-  const auto tokenizer = ld::tokenizer_of(saved.config, options.tokenizer);
+  const auto tokenizer = ld::tokenizer_of(saved.config, ld::folder_of(path), options.tokenizer);
   const std::string text = options.prompt_file.empty() ? options.prompt : ld::read_file(options.prompt_file);
   const std::vector<int32_t> prompt = ld::prompt_tokens(tokenizer, text);
   const ld::ModelConfig& config = saved.config.model_config;
@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
       "sample");
   app.footer(
       "Standard output gets the text alone, valid UTF-8: a byte that is part of no character appears as "
-      "U+FFFD.\n"
+      "U+FFFD. Several samples are separated by a line of dashes.\n"
       "The same seed gives the same text.");
   app.get_formatter()->column_width(28);
   constexpr int64_t most = 2147483647;

@@ -23,7 +23,7 @@ namespace {
 
 struct Options {
   std::string config, out, draw, profile;
-  std::vector<std::string> overrides;
+  std::vector<std::string> overrides, removals;
   std::optional<int64_t> steps;
   bool resume = false, overwrite = false, dry_run = false, forecast = false, device_info = false,
        keys = false, profiles = false;
@@ -83,18 +83,24 @@ void print_sample(const std::string& folder, int64_t tokens) {
   }
 }
 
+// runs/NAME for NAME.toml; for the config.toml that a run has written, the folder of that run.
+std::string usual_folder(const std::filesystem::path& config) {
+  const std::filesystem::path folder = config.has_parent_path() ? config.parent_path() : ".";
+  const bool of_a_run = config.filename() == "config.toml" && std::filesystem::exists(folder / "lock");
+  return of_a_run ? folder.string() : "runs/" + config.stem().string();
+}
+
 int train(const Options& options) {
-  ld::RunConfig config = ld::read_run_config(options.config, options.overrides);
+  ld::RunConfig config = ld::read_run_config(options.config, options.overrides, options.removals);
   config.train_steps = options.steps.value_or(config.train_steps);
   ld::require_device();
   const ld::Dataset data = ld::open_dataset(config);
-  const std::string folder =
-      options.out.empty() ? "runs/" + std::filesystem::path(options.config).stem().string() : options.out;
+  const std::string folder = options.out.empty() ? usual_folder(options.config) : options.out;
 
   if (options.dry_run) fmt::print("{}\n", ld::to_toml(config));
   const std::optional<uint64_t> seed(config.seed), no_seed;
   ld::Transformer model(config.model_config, config.model_dtype(), options.dry_run ? no_seed : seed);
-  fmt::print("device    {}: {}\n", ld::device_name(), ld::device_description());
+  fmt::print("device    {}\n", ld::machine());
   fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
              ld::grouped(static_cast<int64_t>(data.val.tokens().size())),
@@ -129,6 +135,7 @@ int train(const Options& options) {
              options.resume ? fmt::format(", resumed after step {}", trainer.state().step) : std::string());
   std::fflush(stdout);
   ld::catch_interrupts();
+  ld::outlive_readers();
   const ld::RunEnd end = options.profiles ? train_profiled(trainer, options.profile) : trainer.run();
   if (end == ld::RunEnd::interrupted) return 130;
   if (config.sample_tokens > 0) print_sample(folder, config.sample_tokens);
@@ -150,7 +157,13 @@ int main(int argc, char** argv) {
   app.add_option("--set", options.overrides, "Change a key of the config, e.g. --set model_config.n_layer=4")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.add_option("--out", options.out, "Folder of the run [runs/NAME_OF_CONFIG]")->type_name("DIR");
+  app.add_option("--unset", options.removals,
+                 "Leave out a key or section of the config, e.g. --unset model_config.learned_dropout_config")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
+  app.add_option("--out", options.out,
+                 "Folder of the run [runs/NAME_OF_CONFIG; for a run's own config.toml, its folder]")
+      ->type_name("DIR");
   auto* resume = app.add_flag("--resume", options.resume, "Go on from the folder's last checkpoint");
   app.add_flag("--overwrite", options.overwrite, "Replace a run that is already in the folder")
       ->excludes(resume);

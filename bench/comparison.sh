@@ -28,7 +28,7 @@ mkdir -p "$folder"
 for seed in $seeds; do
   for k in "${!models[@]}"; do
     run="$folder/$k-$seed"
-    grep -qs '^finished' "$run.log" && continue
+    grep -qs "^finished: $steps steps" "$run.log" && continue
     arguments=(--set seed="$seed" --set train_steps="$steps" --set lr_decay_iters="$steps"
                --set est_steps=100 --out "$run")
     for setting in ${models[$k]#*|}; do arguments+=(--set "$setting"); done

@@ -32,16 +32,18 @@ class TempConfig {
   std::string path_;
 };
 
-inline RunConfig read(const std::string& text, const std::vector<std::string>& overrides = {}) {
+inline RunConfig read(const std::string& text, const std::vector<std::string>& overrides = {},
+                      const std::vector<std::string>& removals = {}) {
   const TempConfig file(text);
-  return read_run_config(file.path(), overrides);
+  return read_run_config(file.path(), overrides, removals);
 }
 
 /// The message of the error that reading causes, with the path of the file written as FILE; "" if none.
-inline std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {}) {
+inline std::string error_of(const std::string& text, const std::vector<std::string>& overrides = {},
+                            const std::vector<std::string>& removals = {}) {
   const TempConfig file(text);
   try {
-    read_run_config(file.path(), overrides);
+    read_run_config(file.path(), overrides, removals);
   } catch (const Error& error) {
     std::string message = error.what();
     if (message.starts_with(file.path())) message.replace(0, file.path().size(), "FILE");

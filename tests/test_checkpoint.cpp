@@ -138,11 +138,25 @@ TEST_CASE("checkpoint: a file of another kind, or a damaged one, is refused") {
   write_safetensors(place.path, {{"weight", random_tensor({2}, 1)}}, {{"made_by", "somebody else"}});
   CHECK(trained.load_error(place.path).find("not a checkpoint of this program") != std::string::npos);
 
+  write_safetensors(place.path, {}, {{"format", "learned-dropout checkpoint 0"}});
+  CHECK(trained.load_error(place.path).find("is a \"learned-dropout checkpoint 0\"") != std::string::npos);
+
   trained.save(place.path);
   const std::string bytes = file_bytes(place.path);
   for (size_t n = 0; n < bytes.size(); n += 97) {
     std::ofstream(place.path, std::ios::binary) << bytes.substr(0, n);
     CHECK(trained.load_error(place.path).starts_with(place.path));
+  }
+  // Any byte of any tensor.
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (size_t n = sizeof header + header; n < bytes.size(); n += 997) {
+    std::string flipped = bytes;
+    flipped[n] = static_cast<char>(flipped[n] ^ 1);
+    std::ofstream(place.path, std::ios::binary) << flipped;
+    INFO(n);
+    CHECK(trained.load_error(place.path).find("not those that were written; the file is damaged") !=
+          std::string::npos);
   }
   // A step that is no number: same length, so all else stays in place.
   std::string damaged = bytes;

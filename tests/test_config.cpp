@@ -189,6 +189,23 @@ TEST_CASE("config: overrides change the file") {
   CHECK(read(minimal_with(), {value}).model_config.dropout_l1_norm_coeff_config.max_coeff == 0.5);
 }
 
+TEST_CASE("config: keys and sections can be left out") {
+  const std::vector<std::string> section = {"model_config.learned_dropout_config",
+                                            "model_config.use_dropout_l1_norm_penalty"};
+  const RunConfig with = read(minimal_with()), without = read(minimal_with(), {}, section);
+  CHECK(with.model_config.learned_dropout_config.has_value());
+  CHECK_FALSE(without.model_config.learned_dropout_config.has_value());
+  CHECK(without.model_config.n_layer == with.model_config.n_layer);
+  // One that is not there is no error, and what is left out may be set anew.
+  CHECK(read(minimal_with(), {}, {{"model_config.dropout_l1_norm_coeff_config.max_coeff"}}) == with);
+  CHECK(read(minimal_with(), {"train_steps=77"}, {{"train_steps"}}).train_steps == 77);
+  CHECK(error_of(minimal_with(), {}, {{"train_steps"}}).find("train_steps") !=
+        std::string::npos);  // it is required
+  const std::string message = error_of(minimal_with(), {}, {{"model_config.n_layr"}});
+  CHECK(message.starts_with("--unset model_config.n_layr: "));
+  CHECK(message.find("n_layer") != std::string::npos);
+}
+
 TEST_CASE("config: the resolved config reads back to the last bit") {
   RunConfig run = read(minimal_with());
   run.data = "odd \"name\" \\ with\ttab, \x7f and ü";

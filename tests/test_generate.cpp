@@ -157,6 +157,8 @@ TEST_CASE("checkpoints of a run: which one, and what is missing") {
   directory.file("best.safetensors", "");
   CHECK(find_checkpoint(run) == run + "/best.safetensors");
   CHECK(find_checkpoint(run, run + "/last.safetensors") == run + "/last.safetensors");
+  expect_error([&] { find_checkpoint(run + "/last.safetensors", "best"); }, {"is a checkpoint itself"});
+  expect_error([&] { find_checkpoint(run + "/none", run + "/last.safetensors"); }, {"/none: no such run"});
   expect_error([&] { SavedModel(find_checkpoint(run)); }, {"best.safetensors", "0 bytes"});
 }
 
@@ -166,15 +168,32 @@ TEST_CASE("tokenizer of a run: named by its data, or by hand") {
       run.data.directory.file("eleven.chars", Tokenizer::chars("abcdefghij\n").file_text());
   const std::string twelve =
       run.data.directory.file("twelve.chars", Tokenizer::chars("abcdefghijk\n").file_text());
-  CHECK_FALSE(tokenizer_of(run.config).has_value());  // raw token files
-  CHECK(tokenizer_of(run.config, eleven)->vocabulary_size() == 11);
-  expect_error([&] { tokenizer_of(run.config, twelve); }, {"twelve.chars", "12 tokens", "11"});
-  expect_error([&] { tokenizer_of(run.config, eleven + "x"); }, {"eleven.charsx"});
+  CHECK_FALSE(tokenizer_of(run.config, run.folder).has_value());  // raw token files
+  CHECK(tokenizer_of(run.config, run.folder, eleven)->vocabulary_size() == 11);
+  expect_error([&] { tokenizer_of(run.config, run.folder, twelve); }, {"twelve.chars", "12 tokens", "11"});
+  expect_error([&] { tokenizer_of(run.config, run.folder, eleven + "x"); }, {"eleven.charsx"});
   run.name_tokenizer(eleven);
-  CHECK(tokenizer_of(run.config)->vocabulary_size() == 11);
+  CHECK(tokenizer_of(run.config, run.folder)->vocabulary_size() == 11);
   run.name_tokenizer(eleven + "x");
-  expect_error([&] { tokenizer_of(run.config); },
+  expect_error([&] { tokenizer_of(run.config, run.folder); },
                {"eleven.charsx: is not there", "data.toml", "--tokenizer"});
+}
+
+TEST_CASE("tokenizer of a run: a copy in its folder, whatever becomes of the data") {
+  const SmallData data;
+  const std::string ours = data.directory.file("letters.chars", Tokenizer::chars("abcdefghij\n").file_text());
+  data.directory.file("data.toml",
+                      "vocabulary_size = 11\ntrain_tokens = 2000\nval_tokens = 300\ncharacters = 2300\n"
+                      "tokenizer = \"chars\"\ntokenizer_file = \"letters.chars\"\n");
+  const RunConfig config = small_run(data);
+  const std::string folder = data.folder("run");
+  train(config, folder);
+  data.directory.file("letters.chars", Tokenizer::chars("0123456789\n").file_text());
+  const std::vector<int32_t> third = {3};
+  CHECK(tokenizer_of(config, folder)->decode(third) == Tokenizer::read(folder + "/tokenizer").decode(third));
+  CHECK(tokenizer_of(config, folder)->decode(third) != Tokenizer::read(ours).decode(third));
+  CHECK(train(config, folder, RunStart::overwrite) == RunEnd::finished);
+  CHECK(tokenizer_of(config, folder)->decode(third) == Tokenizer::read(ours).decode(third));
 }
 
 }  // namespace ld

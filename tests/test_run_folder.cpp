@@ -42,6 +42,8 @@ TEST_CASE("run folder: overwriting removes the run and nothing else") {
                            "events.out.tfevents.1.h.1", "notes.txt", "sample.txt"})
     directory.file(name, "x");
   const RunFolder folder(directory.path, RunStart::overwrite);
+  CHECK(fs::exists(directory / "last.safetensors"));
+  folder.remove_run();
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory.path)) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());

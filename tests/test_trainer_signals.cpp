@@ -2,6 +2,8 @@
 // (ChildRun), because signals and a killed process cannot be tried from inside.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <csignal>
 
 #include "tests/expect.h"
@@ -89,6 +91,31 @@ TEST_CASE("trainer signals: a run told to stop leaves the estimate that is due t
   EventFile(data.folder("run")).write(1, {{"val/loss", 1}});
   train(config, data.folder("run"), RunStart::resume);
   expect_same_end(data.folder("run"), data.folder("whole"));
+}
+
+TEST_CASE("child: trains while nobody reads" * doctest::skip()) {
+  catch_interrupts();
+  outlive_readers();
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  close(ends[0]);
+  const int output = dup(STDOUT_FILENO);
+  dup2(ends[1], STDOUT_FILENO);
+  Console(stdout).line(
+      "the first write to a pipe without a reader ends a program that has not asked to outlive it");
+  dup2(output, STDOUT_FILENO);
+  CHECK(train(long_run(child_data()), child_folder()) == RunEnd::interrupted);
+}
+
+TEST_CASE(
+    "trainer signals: a terminal that is gone, and a reader who left, end no run without a checkpoint") {
+  const SmallData data;
+  const std::string folder = data.folder("run");
+  ChildRun child("child: trains while nobody reads", data, folder);
+  child.wait_for(metrics(folder), "cross_entropy", 5);
+  child.send(SIGHUP);
+  CHECK(child.end() == 0);
+  CHECK(train(long_run(data.prefix()), folder, RunStart::resume) == RunEnd::finished);
 }
 
 TEST_CASE("trainer signals: a second SIGTERM ends a run at once") {

@@ -10,6 +10,7 @@
 namespace ld {
 namespace {
 
+constexpr const char* format = "learned-dropout checkpoint 1";
 constexpr const char* first_moment = "optimizer.m.";
 constexpr const char* second_moment = "optimizer.v.";
 constexpr const char* decisions_prefix = "decisions.";
@@ -35,8 +36,9 @@ void refuse_other_config(const std::string& path, const std::string& saved_lines
     const bool more_saved = static_cast<bool>(std::getline(saved, theirs));
     const bool more_ours = static_cast<bool>(std::getline(ours, mine));
     if (!more_saved && !more_ours) return;
-    check(theirs == mine, path, ": was made with another config: there \"", theirs, "\", here \"", mine,
-          "\"; resume with the config it was made with, or start another run with --out");
+    check(
+        theirs == mine, path, ": was made with another config: there \"", theirs, "\", here \"", mine,
+        "\"; resume with the config it was made with (--steps N trains further), or start another run with --out");
   }
 }
 
@@ -50,6 +52,8 @@ void refuse_other_data(const SafetensorsFile& file, const std::string& path, con
 }
 
 }  // namespace
+
+std::string machine() { return fmt::format("{}: {}", device_name(), device_description()); }
 
 void save_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
                      const Parameters& parameters, const AdamW& optimizer, const RunState& state) {
@@ -67,11 +71,11 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
   for (size_t i = 0; i < state.decisions.size(); ++i)
     tensors.push_back({decisions_prefix + std::to_string(i), state.decisions[i]});
   write_safetensors(path, tensors,
-                    {{"format", "learned-dropout checkpoint 1"},
+                    {{"format", format},
                      {"step", std::to_string(state.step)},
-                     {"seed", std::to_string(config.seed)},
                      {"best_val_loss", fmt::format("{:.17g}", state.best_val_loss)},
                      {"best_step", std::to_string(state.best_step)},
+                     {"machine", machine()},
                      {"estimated_step", std::to_string(state.estimated_step)},
                      {"optimizer_updates", updates.dump()},
                      {"train_data", data.train},
@@ -83,6 +87,9 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
 RunState load_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
                          const Parameters& parameters, AdamW& optimizer) {
   const SafetensorsFile file(path);
+  check(file.metadata("format") == format, path, ": is a \"", file.metadata("format"),
+        "\", and this program reads \"", format,
+        "\"; use the program that wrote it, or start another run with --out");
   refuse_other_config(path, file.metadata("decisive_config"), decisive_config(config));
   refuse_other_data(file, path, data);
   try {
@@ -102,7 +109,8 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
     RunState state{.step = count("step"),
                    .best_val_loss = file.number("best_val_loss"),
                    .best_step = count("best_step"),
-                   .estimated_step = count("estimated_step")};
+                   .estimated_step = count("estimated_step"),
+                   .machine = file.metadata("machine")};
     for (size_t i = 0; file.contains(decisions_prefix + std::to_string(i)); ++i)
       state.decisions.push_back(file.read(decisions_prefix + std::to_string(i)));
     return state;

@@ -52,7 +52,17 @@ Dataset open_dataset(RunConfig& config) {
           " is not there; make it with `make data` (the default corpus) or ", "`./prepare TEXT`");
     return TokenFile(path, model.alphabet_size, model.context_size);
   };
-  return {open("_train.bin"), open("_val.bin")};
+  Dataset data{open("_train.bin"), open("_val.bin")};
+  auto check_tokens = [&](const char* part, const TokenFile& file, int64_t expected) {
+    check(std::ssize(file.tokens()) == expected, config.data, part, ": holds ", std::ssize(file.tokens()),
+          " tokens and ", config.data, ".toml says ", expected,
+          "; prepare the data again, so that its files belong together");
+  };
+  if (info) {
+    check_tokens("_train.bin", data.train, info->train_tokens);
+    check_tokens("_val.bin", data.val, info->val_tokens);
+  }
+  return data;
 }
 
 DataFingerprint fingerprint(const Dataset& data) {

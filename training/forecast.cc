@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
 
 #include "autograd/tape.h"
 #include "ops/cross_entropy.h"
@@ -44,6 +45,14 @@ double extrapolated(double x0, double y0, double x1, double y1, double x) {
   return x0 == x1 ? y1 : y0 + (y1 - y0) * (x - x0) / (x1 - x0);
 }
 
+// Of this process: the machine's memory, or what its control group may have of it.
+int64_t usable_memory() {
+  int64_t usable = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit)
+    usable = std::min(usable, limit);  // else it says "max"
+  return usable;
+}
+
 }  // namespace
 
 Forecast weigh(const Transformer& model) {
@@ -62,7 +71,7 @@ Forecast forecast(Transformer& model, const RunConfig& config, const Dataset& da
   // what does not can be told apart.
   const int64_t chunk = output_rows_at_once(config.model_config.alphabet_size, config.model_dtype());
   const int64_t small = std::min(B, (chunk + T - 1) / T + 1), large = std::min(B, 2 * small);
-  measure(model, config, data, 1);  // the first pass also pays for memory and library start-up
+  measure(model, config, data, large);  // the first pass of a size also pays for its memory and for start-up
   const Sample a = measure(model, config, data, small), b = measure(model, config, data, large);
   pool_release_cached();
 
@@ -95,14 +104,14 @@ std::string forecast_text(const Forecast& f, const RunConfig& config) {
   text += fmt::format("time      about {} tokens/s: {} for a step of {} tokens, {} for {} steps\n",
                       grouped(static_cast<int64_t>(f.tokens_per_second)), duration_text(f.step_seconds),
                       grouped(tokens), duration_text(f.run_seconds), grouped(f.steps));
-  const int64_t machine = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t usable = usable_memory();
   const bool characters = config.model_config.alphabet_size <= 256;
   const char* smaller = characters ? "configs/shakespeare_cpu.toml" : "configs/quickstart.toml";
-  if (std::string(device_name()) == "cpu" && f.memory() > machine)
+  if (std::string(device_name()) == "cpu" && f.memory() > usable)
     text += fmt::format(
-        "warning   this machine has {} of memory: lower batch_size and raise gradient_accumulation_steps by "
+        "warning   there are {} of memory here: lower batch_size and raise gradient_accumulation_steps by "
         "the same factor, or train {} instead\n",
-        bytes_text(machine), smaller);
+        bytes_text(usable), smaller);
   if (f.run_seconds > 2 * 86400.0)
     text += fmt::format("note      that is long for this machine; {} is a whole run in minutes\n", smaller);
   return text;

@@ -63,8 +63,9 @@ void TokenPrinter::end_line() { write(characters_.finish() + "\n"); }
 
 void print_sample_of_run(const std::string& folder, int64_t tokens) {
   const SavedModel saved(find_checkpoint(folder));
-  const auto tokenizer = tokenizer_of(saved.config);
-  if (!tokenizer) return;
+  const auto tokenizer = tokenizer_of(saved.config, folder);
+  check(tokenizer.has_value(), "the data are raw token files without a tokenizer; ./sample ", folder,
+        " prints token numbers, or text with --tokenizer FILE");
   fmt::print("sample    {} tokens of the model after step {} (./sample {} for more)\n", tokens, saved.step,
              folder);
   TokenPrinter printer(tokenizer);

@@ -31,8 +31,13 @@ void catch_interrupts(const char* note) {
   action.sa_flags = SA_RESTART;  // a write to the disk goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  struct sigaction hangup {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);  // nohup ignores it
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit of `ulimit -f` fails to be written, and says so
 }
+
+void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }
 
 bool interrupted() { return pending != 0; }
 

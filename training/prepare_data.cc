@@ -188,7 +188,8 @@ DataInfo prepare_data(const PrepareOptions& options, bool quiet) {
 
   SafeFile tokenizer_file = text_file(*info.tokenizer_path, tokenizer.file_text());
   SafeFile info_file = text_file(prefix + ".toml", data_info_text(info));
-  // The info comes last: where it is, the others are.
+  // The info goes first and comes last: where it is, the others are its own.
+  std::filesystem::remove(info_file.path());
   for (SafeFile* file : {&train_part.file, &val_part.file, &tokenizer_file, &info_file}) file->publish();
   return info;
 }

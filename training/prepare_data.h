@@ -23,7 +23,8 @@ struct PrepareOptions {
 /// Writes OUT/NAME_train.bin, OUT/NAME_val.bin (raw little-endian uint16), OUT/NAME.tiktoken or .chars and,
 /// last, OUT/NAME.toml. The first int(0.9 n) of the n characters are for training, the rest for validation; a
 /// BPE is learnt from the training part alone. Tells its progress on standard error unless `quiet`. Error:
-/// one line that says what is wrong and what to do; then no file has changed.
+/// one line that says what is wrong and what to do; then no file has changed, unless it was the renaming of finished
+/// files that failed.
 DataInfo prepare_data(const PrepareOptions& options, bool quiet = false);
 
 }  // namespace ld

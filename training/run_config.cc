@@ -116,8 +116,10 @@ DType RunConfig::model_dtype() const {
 
 namespace {
 
-RunConfig read_document(TomlDocument document, std::span<const std::string> overrides) {
+RunConfig read_document(TomlDocument document, std::span<const std::string> overrides = {},
+                        std::span<const std::string> removals = {}) {
   const KnownKeys known(list_keys().keys);
+  for (const std::string& path : removals) apply_removal(document, known, path);
   for (const std::string& assignment : overrides) apply_override(document, known, assignment);
   refuse_unknown_keys(document, known);
 
@@ -136,12 +138,13 @@ RunConfig read_document(TomlDocument document, std::span<const std::string> over
 
 }  // namespace
 
-RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides) {
-  return read_document(TomlDocument(path), overrides);
+RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides,
+                          std::span<const std::string> removals) {
+  return read_document(TomlDocument(path), overrides, removals);
 }
 
 RunConfig parse_run_config(const std::string& text, const std::string& name) {
-  return read_document(TomlDocument(text, name), {});
+  return read_document(TomlDocument(text, name));
 }
 
 std::string to_toml(const RunConfig& run) {

@@ -57,10 +57,12 @@ struct RunConfig {
   bool operator==(const RunConfig&) const = default;
 };
 
-/// Reads and validates a TOML file, after changing it by `overrides`, each "a.b.c=value" (the value as in
-/// TOML; a bare word is a string). An override creates the sections it needs; the last one of a key wins.
-/// Throws ld::Error with one line: "file:line:column: key: …", or "--set a.b.c=value: …" for an override.
-RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides = {});
+/// Reads and validates a TOML file, after taking the keys and sections `removals` ("a.b.c") away from it and changing
+/// it by `overrides`, each "a.b.c=value" (the value as in TOML; a bare word is a string). An override creates the
+/// sections it needs; the last one of a key wins. Throws ld::Error with one line: "file:line:column: key: …", or
+/// "--set a.b.c=value: …" for an override, "--unset a.b.c: …" for a removal.
+RunConfig read_run_config(const std::string& path, std::span<const std::string> overrides = {},
+                          std::span<const std::string> removals = {});
 /// The same of a text, such as to_toml wrote; `name` is what errors call it.
 RunConfig parse_run_config(const std::string& text, const std::string& name);
 

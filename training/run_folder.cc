@@ -17,8 +17,10 @@ namespace ld {
 namespace fs = std::filesystem;
 
 RunFolder::RunFolder(const std::string& path, RunStart start) : path_(path) {
-  check(start != RunStart::resume || fs::exists(last()), path_,
-        ": holds no checkpoint to resume (last.safetensors); start the run without --resume");
+  check(
+      start != RunStart::resume || fs::exists(last()), path_,
+      ": holds no checkpoint to resume (last.safetensors); give the folder of another run with --out, or start this "
+      "one without --resume");
   make_directory(path_);
   lock();
   try {
@@ -26,7 +28,6 @@ RunFolder::RunFolder(const std::string& path, RunStart start) : path_(path) {
           ": already holds a run; continue it with --resume, replace it with --overwrite, or choose another "
           "folder with --out");
     remove_unfinished();
-    if (start == RunStart::overwrite) remove_run();
   } catch (...) {
     close(lock_);
     throw;
@@ -58,7 +59,7 @@ void RunFolder::lock() {
 }
 
 void RunFolder::remove_run() const {
-  for (const std::string& file : {last(), best(), metrics()}) fs::remove(file);
+  for (const std::string& file : {last(), best(), metrics(), tokenizer()}) fs::remove(file);
   cut_event_files(path_, [](int64_t, std::string_view) { return false; });
 }
 
@@ -66,7 +67,7 @@ void RunFolder::remove_run() const {
 void RunFolder::remove_unfinished() const {
   for (const auto& entry : fs::directory_iterator(path_)) {
     const std::string temporary = entry.path().string();
-    for (const std::string& file : {config(), metrics(), last(), best()})
+    for (const std::string& file : {config(), metrics(), tokenizer(), last(), best()})
       if (is_temporary_name(temporary, file)) fs::remove(entry.path());
   }
 }

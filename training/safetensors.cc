@@ -1,5 +1,7 @@
 #include "training/safetensors.h"
 
+#include <zlib.h>
+
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -27,12 +29,24 @@ const char* dtype_code(DType dtype) {
   return "?";
 }
 
+constexpr const char* advice = "; the file is damaged, use another checkpoint";
+constexpr const char* checksums_key = "crc32";  // of the metadata: {name: crc32 of the tensor's bytes}
+
+uint32_t checksum(const char* bytes, size_t size) {
+  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes), size));
+}
+
+std::vector<char> host_bytes(const Tensor& tensor) {
+  std::vector<char> bytes(static_cast<size_t>(tensor.bytes()));
+  copy_to_host(bytes.data(), tensor.raw(), bytes.size());
+  return bytes;
+}
+
 }  // namespace
 
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata) {
-  json header;
-  header["__metadata__"] = metadata;
+  json header, checksums = json::object();
   int64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     check(!header.contains(name), path, ": two tensors are called ", name);
@@ -40,25 +54,26 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
                     {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
                     {"data_offsets", {offset, offset + tensor.bytes()}}};
     offset += tensor.bytes();
+    const std::vector<char> bytes = host_bytes(tensor);
+    checksums[name] = checksum(bytes.data(), bytes.size());
   }
+  header["__metadata__"] = metadata;
+  header["__metadata__"][checksums_key] = checksums.dump();
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
   const uint64_t length = text.size();
   SafeFile file(path);
   file.write({reinterpret_cast<const char*>(&length), sizeof length});
   file.write(text);
-  std::vector<char> host;
   for (const auto& [name, tensor] : tensors) {
-    host.resize(static_cast<size_t>(tensor.bytes()));
-    copy_to_host(host.data(), tensor.raw(), host.size());
-    file.write({host.data(), host.size()});
+    const std::vector<char> bytes = host_bytes(tensor);
+    file.write({bytes.data(), bytes.size()});
   }
   file.finish();
   file.publish();
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(read_file(path)) {
-  const char* advice = "; the file is damaged, use another checkpoint";
   uint64_t length = 0;
   check(bytes_.size() >= sizeof length, path_, ": has ", bytes_.size(),
         " bytes, too few for a safetensors file", advice);
@@ -71,12 +86,13 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), bytes_(
   check(header.is_object(), path_, ": its header is not JSON", advice);
   size_t end = data;
   try {
+    if (header.contains("__metadata__")) metadata_ = header.at("__metadata__").get<Metadata>();
+    const json checksums =
+        metadata_.contains(checksums_key) ? json::parse(metadata_.at(checksums_key)) : json();
     for (const auto& [name, value] : header.items()) {
-      if (name == "__metadata__") {
-        metadata_ = value.get<Metadata>();
-        continue;
-      }
-      Entry entry{value.at("dtype"), {}, value.at("data_offsets").at(0), value.at("data_offsets").at(1)};
+      if (name == "__metadata__") continue;
+      Entry entry{value.at("dtype"), {}, value.at("data_offsets").at(0), value.at("data_offsets").at(1), {}};
+      if (checksums.contains(name)) entry.checksum = checksums.at(name);
       for (int64_t size : value.at("shape")) entry.shape.push_back(size);
       check(entry.begin <= entry.end && entry.end <= (size_t{1} << 62), path_, ": tensor ", name,
             " has bad offsets", advice);
@@ -117,6 +133,8 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) c
         tensor.shape(), "; it belongs to another model");
   check(entry.end - entry.begin == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ",
         entry.end - entry.begin, " bytes, expected ", tensor.bytes());
+  check(!entry.checksum || *entry.checksum == checksum(bytes_.data() + entry.begin, entry.end - entry.begin),
+        path_, ": the bytes of tensor ", name, " are not those that were written", advice);
   copy_to_device(tensor.raw(), bytes_.data() + entry.begin, entry.end - entry.begin);
   synchronize();
 }

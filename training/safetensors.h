@@ -1,9 +1,10 @@
 // The safetensors format (https://github.com/huggingface/safetensors): eight bytes little-endian length of a
 // JSON header {name: {dtype, shape, data_offsets}, "__metadata__": {string: string}}, then the tensors'
-// bytes.
+// bytes. Of each tensor written here the metadata hold a checksum, under "crc32".
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ class SafetensorsFile {
   /// The same as a number (an integer up to 2⁵³ exactly); an error names the file, the key and what it holds.
   double number(const std::string& key) const;
   bool contains(const std::string& name) const { return entries_.contains(name); }
-  /// Copies the named tensor into `tensor`, whose shape and dtype must be the stored ones.
+  /// Copies the named tensor into `tensor`, whose shape and dtype must be the stored ones. Error: they are not, or its
+  /// bytes have changed since they were written.
   void read_into(const std::string& name, const Tensor& tensor) const;
   /// The named tensor as it was stored.
   Tensor read(const std::string& name) const;
@@ -42,7 +44,8 @@ class SafetensorsFile {
   struct Entry {
     std::string dtype;
     Shape shape;
-    size_t begin, end;  // in bytes_
+    size_t begin, end;                 // in bytes_
+    std::optional<uint32_t> checksum;  // crc32, in a file that we wrote
   };
   std::string path_, bytes_;
   std::map<std::string, Entry> entries_;

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "training/data_info.h"
+#include "training/run_folder.h"
 #include "training/safetensors.h"
 
 namespace ld {
@@ -13,13 +14,16 @@ namespace fs = std::filesystem;
 }  // namespace
 
 std::string find_checkpoint(const std::string& run, const std::string& choice) {
+  if (fs::is_regular_file(run)) {
+    check(choice.empty(), run, ": is a checkpoint itself; leave --checkpoint out, or give the run's folder");
+    return run;
+  }
+  check(fs::is_directory(run), run, ": no such run; give a run's folder, such as runs/quickstart after ",
+        "./train configs/quickstart.toml");
   if (!choice.empty() && choice != "best" && choice != "last") {
     check(fs::is_regular_file(choice), choice, ": no such checkpoint; give best, last or a file");
     return choice;
   }
-  if (fs::is_regular_file(run)) return run;
-  check(fs::is_directory(run), run, ": no such run; give a run's folder, such as runs/quickstart after ",
-        "./train configs/quickstart.toml");
   const std::string best = run + "/best.safetensors", last = run + "/last.safetensors";
   check(fs::exists(best) || fs::exists(last), run,
         ": holds no checkpoint; a run saves its first after checkpoint_interval steps");
@@ -27,6 +31,11 @@ std::string find_checkpoint(const std::string& run, const std::string& choice) {
   const std::string& path = choice == "best" ? best : last;
   check(fs::exists(path), path, ": is not there yet; leave --checkpoint out to take the other one");
   return path;
+}
+
+std::string folder_of(const std::string& checkpoint) {
+  const std::string folder = fs::path(checkpoint).parent_path().string();
+  return folder.empty() ? "." : folder;
 }
 
 SavedModel::SavedModel(const std::string& checkpoint, const SavedModelOptions& options) {
@@ -56,8 +65,10 @@ SavedModel::SavedModel(const std::string& checkpoint, const SavedModelOptions& o
   }
 }
 
-std::optional<Tokenizer> tokenizer_of(const RunConfig& config, const std::string& file) {
+std::optional<Tokenizer> tokenizer_of(const RunConfig& config, const std::string& folder,
+                                      const std::string& file) {
   std::string path = file;
+  if (path.empty() && fs::exists(tokenizer_in(folder))) path = tokenizer_in(folder);
   if (path.empty()) {
     const auto info = read_data_info(config.data);
     if (!info || !info->tokenizer_path) return std::nullopt;

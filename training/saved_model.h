@@ -15,6 +15,9 @@ namespace ld {
 /// yet. `run` is a run's folder, or a checkpoint itself. Error: what is missing.
 std::string find_checkpoint(const std::string& run, const std::string& choice = {});
 
+/// The folder that a checkpoint lies in.
+std::string folder_of(const std::string& checkpoint);
+
 struct SavedModelOptions {
   /// Keep the masks' noise (use_noise_at_inference), which only NOISE_AND_LINEAR has.
   bool stochastic_masks = false;
@@ -33,9 +36,10 @@ struct SavedModel {
   std::optional<Transformer> model;
 };
 
-/// The tokenizer in `file`; with an empty `file` that of the run's data, or nothing where the data are raw
-/// token files of which nobody has said what they stand for. Error: it is not there, or has more tokens than
-/// the model.
-std::optional<Tokenizer> tokenizer_of(const RunConfig& config, const std::string& file = {});
+/// The tokenizer in `file`; with an empty `file` the copy in the run's folder, or that of the run's data, or nothing
+/// where the data are raw token files of which nobody has said what they stand for. Error: it is not there, or has
+/// more tokens than the model.
+std::optional<Tokenizer> tokenizer_of(const RunConfig& config, const std::string& folder,
+                                      const std::string& file = {});
 
 }  // namespace ld

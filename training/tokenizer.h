@@ -53,7 +53,6 @@ class Tokenizer {
 
   /// The file that `read` understands.
   std::string file_text() const;
-  void write(const std::string& path) const;
 
  private:
   Tokenizer(Kind kind, std::vector<std::string> symbols);

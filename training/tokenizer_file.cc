@@ -183,6 +183,4 @@ std::string Tokenizer::file_text() const {
   return text;
 }
 
-void Tokenizer::write(const std::string& path) const { write_file(path, file_text()); }
-
 }  // namespace ld

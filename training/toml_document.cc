@@ -96,6 +96,17 @@ void TomlDocument::set(const std::string& path, const std::string& value, const 
   origins_[path] = origin;
 }
 
+void TomlDocument::remove(const std::string& path) {
+  const auto [section, name] = split_last(path);
+  toml::node* parent = &root_;
+  for (const std::string& part : split_path(section)) {
+    toml::table* table = parent->as_table();
+    parent = table ? table->get(part) : nullptr;
+    if (!parent) return;
+  }
+  if (toml::table* table = parent->as_table()) table->erase(name);
+}
+
 std::string TomlDocument::where(const toml::source_position& position) const {
   return fmt::format("{}:{}:{}: ", file_, position.line, position.column);
 }

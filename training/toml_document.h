@@ -21,6 +21,9 @@ class TomlDocument {
   /// Gives `path` the value written in `value`; `origin` is what error messages call its place.
   void set(const std::string& path, const std::string& value, const std::string& origin);
 
+  /// As if the file had nothing under `path`, a key or a section.
+  void remove(const std::string& path);
+
   /// The beginning of every message about `path`: "file:line:column: path: ", or "--set path=value: ". For an
   /// absent key, the place of the section that should hold it.
   std::string where(const std::string& path) const;

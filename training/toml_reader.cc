@@ -116,21 +116,34 @@ void refuse_unknown_keys(const TomlDocument& document, const KnownKeys& known) {
   fail(document.where(first.position), advice);
 }
 
+namespace {
+
+std::string trimmed(std::string text) {
+  text.erase(0, text.find_first_not_of(" \t"));
+  text.erase(text.find_last_not_of(" \t") + 1);
+  return text;
+}
+
+void refuse_unknown(const std::string& path, const KnownKeys& known, const std::string& origin) {
+  if (known.has(path)) return;
+  const auto [section, name] = split_last(path);
+  fail(origin, ": ", known.explain_unknown(section, name));
+}
+
+}  // namespace
+
 void apply_override(TomlDocument& document, const KnownKeys& known, const std::string& assignment) {
-  const auto trimmed = [](std::string text) {
-    text.erase(0, text.find_first_not_of(" \t"));
-    text.erase(text.find_last_not_of(" \t") + 1);
-    return text;
-  };
   const size_t equals = assignment.find('=');
   const std::string origin = "--set " + one_line(assignment);
   if (equals == std::string::npos) fail(origin, ": no '='; write --set KEY=VALUE");
   const std::string path = trimmed(assignment.substr(0, equals));
-  if (!known.has(path)) {
-    const auto [section, name] = split_last(path);
-    fail(origin, ": ", known.explain_unknown(section, name));
-  }
+  refuse_unknown(path, known, origin);
   document.set(path, trimmed(assignment.substr(equals + 1)), origin);
+}
+
+void apply_removal(TomlDocument& document, const KnownKeys& known, const std::string& path) {
+  refuse_unknown(path, known, "--unset " + one_line(path));
+  document.remove(path);
 }
 
 }  // namespace ld

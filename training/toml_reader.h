@@ -38,5 +38,7 @@ void refuse_unknown_keys(const TomlDocument& document, const KnownKeys& known);
 
 /// Applies one "a.b.c=value", as given after --set.
 void apply_override(TomlDocument& document, const KnownKeys& known, const std::string& assignment);
+/// Takes away one "a.b.c", a key or a section, as given after --unset.
+void apply_removal(TomlDocument& document, const KnownKeys& known, const std::string& path);
 
 }  // namespace ld

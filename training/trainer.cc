@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "autograd/anomaly.h"
 #include "autograd/tape.h"
 #include "model/sites.h"
+#include "training/data_info.h"
 #include "training/interrupt.h"
 #include "training/safe_file.h"
 #include "training/schedule.h"
@@ -15,6 +17,7 @@
 namespace ld {
 namespace {
 
+namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::minutes longest_unsaved{10};
@@ -41,18 +44,29 @@ Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& dat
       data_(data),
       fingerprint_(fingerprint(data)),
       folder_(folder, start),
+      start_(start),
       optimizer_(model.parameters(),
                  {.beta1 = config.beta1, .beta2 = config.beta2, .weight_decay = config.weight_decay}),
       state_(start == RunStart::resume
                  ? load_checkpoint(folder_.last(), config, fingerprint_, model.parameters(), optimizer_)
                  : RunState{}),
-      log_(folder_, config, state_),
       inputs_(model, data.train, config.batch_size),
       share_(Tensor::scalar(1.0 / static_cast<double>(config.gradient_accumulation_steps),
                             model.parameters().master_dtype())),
       first_step_(state_.step),
-      saved_step_(state_.step) {
+      saved_step_(state_.step) {}
+
+void Trainer::begin() {
+  if (start_ == RunStart::overwrite) folder_.remove_run();
   write_file(folder_.config(), to_toml(config_));
+  const auto info = read_data_info(config_.data);
+  if (start_ != RunStart::resume && info && info->tokenizer_path && fs::exists(*info->tokenizer_path))
+    write_file(folder_.tokenizer(), read_file(*info->tokenizer_path));
+  log_.emplace(folder_, config_, state_);
+  if (start_ == RunStart::resume && state_.machine != machine())
+    console_.line(
+        fmt::format("note      until here the run was made on {}; from here on its last bits may differ",
+                    state_.machine));
 }
 
 NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
@@ -210,7 +224,7 @@ bool Trainer::estimate_both() {
       "step {}/{}  estimate  train loss {:.4f} (error rate {:.1f} %)  val loss {:.4f} ({:.1f} %){}",
       state_.step, config_.train_steps, train->loss, 100 * train->error_rate, val->loss,
       100 * val->error_rate, best ? "  best so far" : ""));
-  log_.write_estimate(state_.step, *train, *val);
+  log_->write_estimate(state_.step, *train, *val);
   if (!std::isfinite(val->loss))
     console_.line(fmt::format(
         "warning   the val loss after step {} is not finite; best.safetensors stays {}", state_.step,
@@ -235,6 +249,7 @@ void Trainer::save_last() {
 }
 
 RunEnd Trainer::run() {
+  begin();
   auto stopped = [&](const char* where) {
     if (saved_step_ != state_.step) save_last();
     console_.line(fmt::format("stopped after step {}{}, saved in {}; --resume goes on from there",
@@ -252,7 +267,7 @@ RunEnd Trainer::run() {
     if (state_.step >= config_.train_steps) break;
     const StepMetrics metrics = step();
     show_step(metrics);
-    log_.write_step(state_.step, metrics);
+    log_->write_step(state_.step, metrics);
     observed("metrics");
     const bool late = Clock::now() - saved_at_ > longest_unsaved;
     if (state_.step % config_.checkpoint_interval == 0 || late) save_last();

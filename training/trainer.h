@@ -22,7 +22,8 @@ enum class RunEnd { finished, interrupted };
 
 class Trainer {
  public:
-  /// `fresh` refuses a folder that holds a run; `resume` goes on from its last checkpoint.
+  /// Locks the folder, as RunFolder says, and reads the checkpoint if `start` is `resume`. Nothing that the folder
+  /// holds changes before run().
   Trainer(const RunConfig& config, Transformer& model, const Dataset& data, const std::string& folder,
           RunStart start);
 
@@ -32,6 +33,8 @@ class Trainer {
   const RunState& state() const { return state_; }
 
  private:
+  /// The folder, ready to be written.
+  void begin();
   StepMetrics step();
   /// Forward and backward of the micro-batch in inputs_: adds its share to the gradients, which the first one
   /// of a step begins.
@@ -55,9 +58,10 @@ class Trainer {
   const Dataset& data_;
   DataFingerprint fingerprint_;
   RunFolder folder_;
+  RunStart start_;
   AdamW optimizer_;
   RunState state_;
-  RunLog log_;
+  std::optional<RunLog> log_;  // from run() on
   StepInputs inputs_;
   Tensor share_;                      // (): of a micro-batch in the loss of its step
   std::array<Measured, 2> measured_;  // by the last first micro-batch of a step, and by the last other one
