@@ -9,7 +9,7 @@
 #
 # DEVICE=cpu|cuda|emulated   default: cuda when nvcc and a usable GPU are there, else cpu
 # SANITIZE=1                 AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of their own
-# CUDA_ARCH="80 90"          compute capabilities; default: the GPU present, else 80 and 90
+# CUDA_ARCH="80 90"          compute capabilities; default: the GPU present, else 80 and 90. Newer GPUs translate the last
 # MARCH=native               processor to compile for (g++'s -march); native: the one at hand, and no older one
 # STRICT=1                   warnings are errors
 # DEPS=/prefix               where to find header libraries that are not in /usr/include
@@ -71,7 +71,8 @@ ifneq ($(OLD_ARCH),)
 $(error CUDA_ARCH=$(OLD_ARCH): tensor cores multiply bfloat16 from capability 80 on; set CUDA_ARCH to 80 or more, or make DEVICE=cpu)
 endif
 NVCCFLAGS += -x cu -std=c++20 -O3 --extended-lambda --expt-relaxed-constexpr $(if $(STRICT),--Werror all-warnings) \
-             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
+             $(foreach a,$(lastword $(CUDA_ARCH)),-gencode arch=compute_$(a),code=compute_$(a)) -Xcompiler -Wall,-Wextra,-fopenmp
 endif
 
 PROGRAMS := train sample prepare

@@ -69,7 +69,7 @@ void AnomalyMode::after_forward(const char* name, const std::vector<Var>& inputs
 // All gradients but the one that backward was given have been checked when their producers had run.
 void AnomalyMode::before_backward(const Node& node) {
   for (const auto& output : node.outputs) {
-    if (!output->gradient || checked_.contains(output.get())) continue;
+    if (!output->gradient || checked_.contains(output)) continue;
     const std::string bad = first_not_finite(output->gradient);
     check(bad.empty(), title(node), ": the gradient that backward starts from, ", output->shape, " ",
           output->dtype, " ", bad);
@@ -81,7 +81,7 @@ void AnomalyMode::after_backward(const Node& node) {
     const auto& input = node.inputs[k];
     if (!input || !input->gradient) continue;
     const std::string bad = first_not_finite(input->gradient);
-    checked_.insert(input.get());
+    checked_.insert(input);
     if (bad.empty()) continue;
     std::string message = title(node) + ", backward: the gradient of input " + std::to_string(k);
     if (const LoggedOp* op = log_.find(node)) {

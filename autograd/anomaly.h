@@ -32,7 +32,7 @@ class AnomalyMode : public TapeObserver {
   std::string description(const Operand& operand) const;
 
   OpLog log_;
-  std::unordered_set<const GradientSlot*> checked_;  // whose gradients have been checked as inputs
+  std::unordered_set<std::shared_ptr<GradientSlot>> checked_;  // whose gradients have been checked as inputs
 };
 
 }  // namespace ld

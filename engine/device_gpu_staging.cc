@@ -11,13 +11,13 @@ Staging::Staging(const Tensor& target) : target_(target) {
   }
 }
 
-Staging::~Staging() {
-  for (const Buffer& buffer : buffers_) {
-    cudaEventSynchronize(buffer.copied);
-    cudaEventDestroy(buffer.copied);
-    cudaFreeHost(buffer.memory);
-  }
+Staging::Buffer::~Buffer() {
+  if (copied) cudaEventSynchronize(copied);
+  if (copied) cudaEventDestroy(copied);
+  if (memory) cudaFreeHost(memory);
 }
+
+Staging::~Staging() = default;
 
 void* Staging::open() {
   const Buffer& buffer = buffers_[static_cast<size_t>(turn_)];

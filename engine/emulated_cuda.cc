@@ -311,14 +311,6 @@ uint32_t ballot(uint32_t mask, bool predicate, const char* name, const Where& wh
   return mine.result;
 }
 
-uint32_t running_lanes() {
-  const Thread* warp = machine().warp_of_self();
-  uint32_t lanes = 0;
-  for (int lane = 0; lane < machine().lanes(warp); ++lane)
-    if (warp[lane].state != State::exited) lanes |= 1u << lane;
-  return lanes;
-}
-
 int checked_width(int width, const char* name, const Where& where) {
   check(width >= 1 && width <= warpSize && std::has_single_bit(unsigned(width)), name, " (",
         where.file_name(), ":", where.line(), "): width is ", width, ", expected 1, 2, 4, 8, 16 or 32");

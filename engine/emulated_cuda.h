@@ -211,7 +211,6 @@ inline unsigned linear_thread() {
   return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
 }
 inline int lane() { return int(linear_thread() % warpSize); }
-uint32_t running_lanes();
 int checked_width(int width, const char* name, const Where& where);
 
 template <class T>
@@ -269,8 +268,6 @@ inline int __any_sync(unsigned mask, int p, ENGINE_HERE) {
 inline int __all_sync(unsigned mask, int p, ENGINE_HERE) {
   return ld::emulated::ballot(mask, p == 0, "__all_sync", where) == 0;
 }
-/// The lanes that run just now are a matter of the schedule; here: those that have not exited.
-inline unsigned __activemask() { return ld::emulated::running_lanes(); }
 
 // The shuffles move values within groups of `width` lanes; each computes the lane to read from.
 template <class T>

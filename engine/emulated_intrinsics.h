@@ -1,5 +1,5 @@
 // The CUDA functions that concern one thread alone, for g++: atomics, bits, and the quick approximate
-// functions (here the exact ones). The plain mathematics (expf, fmaxf, erff ...) is glibc's.
+// functions (here the exact ones), as many as have been needed. The plain mathematics (expf, fmaxf, erff ...) is glibc's.
 #pragma once
 
 #include <math.h>    // not <cmath>: CUDA code calls exp(float) in the global namespace
@@ -66,72 +66,22 @@ ENGINE_ATOMIC_CAS(unsigned short)
 ENGINE_ATOMIC_CAS(unsigned long long)
 #undef ENGINE_ATOMIC_CAS
 
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-inline void __threadfence_block() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-inline void __threadfence_system() { std::atomic_thread_fence(std::memory_order_seq_cst); }
-
-// ---- Memory hints -------------------------------------------------------------------------------
-
-template <class T>
-T __ldg(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldcs(const T* address) {
-  return *address;
-}
-template <class T>
-T __ldcg(const T* address) {
-  return *address;
-}
-template <class T>
-void __stcs(T* address, T value) {
-  *address = value;
-}
-template <class T>
-void __stcg(T* address, T value) {
-  *address = value;
-}
-
 // ---- Bits ---------------------------------------------------------------------------------------
 
 inline int __popc(unsigned x) { return std::popcount(x); }
 inline int __popcll(unsigned long long x) { return std::popcount(x); }
 inline int __ffs(int x) { return x ? std::countr_zero(unsigned(x)) + 1 : 0; }
-inline int __ffsll(long long x) { return x ? std::countr_zero(static_cast<unsigned long long>(x)) + 1 : 0; }
 inline int __clz(int x) { return std::countl_zero(unsigned(x)); }
-inline int __clzll(long long x) { return std::countl_zero(static_cast<unsigned long long>(x)); }
 inline unsigned __umulhi(unsigned x, unsigned y) { return unsigned(uint64_t(x) * y >> 32); }
-inline int __mulhi(int x, int y) { return int(int64_t(x) * y >> 32); }
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
-inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
-inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
-inline long long __double_as_longlong(double x) { return std::bit_cast<long long>(x); }
-inline double __longlong_as_double(long long x) { return std::bit_cast<double>(x); }
 
 // ---- Mathematics --------------------------------------------------------------------------------
 
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline double rsqrt(double x) { return 1.0 / sqrt(x); }
-inline float rsqrt(float x) { return rsqrtf(x); }
-inline float __fdividef(float x, float y) { return x / y; }
-inline float __saturatef(float x) {
-  return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f;
-}  // NaN becomes 0, as in CUDA
-inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
-inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
 
-// Macros, because glibc has private functions of these names.
+// A macro, because glibc has a private function of this name.
 #define __expf expf
-#define __logf logf
-#define __log2f log2f
-#define __cosf cosf
-#define __sinf sinf
-#define __tanf tanf
-#define __powf powf
-#define __sincosf sincosf
 
 #define ENGINE_MIN_MAX(T)                          \
   inline T min(T x, T y) { return y < x ? y : x; } \

@@ -167,11 +167,6 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return returned(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   using namespace ld::emulated;
@@ -241,7 +236,6 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = physical_memory(_SC_AVPHYS_PAGES);
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return returned(ld::emulated::outside_capture()); }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
@@ -254,22 +248,12 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 
 // ---- Streams and events -------------------------------------------------------------------------
 
-cudaError_t cudaStreamCreate(cudaStream_t* stream) {
-  return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
-}
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   if (flags > cudaStreamNonBlocking) return returned(cudaErrorInvalidValue);
   *stream = new CUstream_st;
   return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  if (!stream) return returned(cudaErrorInvalidResourceHandle);
-  delete stream;
-  return cudaSuccess;
-}
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return returned(ld::emulated::outside_capture()); }
-cudaError_t cudaStreamQuery(cudaStream_t) { return returned(ld::emulated::outside_capture()); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -287,7 +271,6 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return returned(ld::emulated::outside_capture()); }
-cudaError_t cudaEventQuery(cudaEvent_t) { return returned(ld::emulated::outside_capture()); }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (!start->recorded || !end->recorded) return returned(cudaErrorInvalidResourceHandle);
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();

@@ -1,6 +1,7 @@
 #include "engine/gemm.h"
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -77,8 +78,8 @@ void gemm_one_row(int64_t n, int64_t k, const T* a, Matrix<T> b, Accumulator<Out
   }
 }
 
-void gemm_one(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Accumulator<float> c,
-              int64_t ldc) {
+void sgemm_onednn(int64_t m, int64_t n, int64_t k, Matrix<float> a, Matrix<float> b, Accumulator<float> c,
+                  int64_t ldc) {
   char ta = a.transpose == Transpose::yes ? 'T' : 'N', tb = b.transpose == Transpose::yes ? 'T' : 'N';
   auto status =
       dnnl_sgemm(ta, tb, m, n, k, 1.0f, a.data, a.ld, b.data, b.ld, c.empty ? 0.0f : 1.0f, c.data, ldc);
@@ -121,11 +122,15 @@ void gemm_cublas(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accu
   auto op = [](Transpose t) { return t == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N; };
   constexpr auto compute = std::is_same_v<T, double> ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F;
   const acc_t<T> one = 1, beta = c.empty ? acc_t<T>(0) : acc_t<T>(1);
+  auto narrow = [](int64_t size) {
+    check(size <= std::numeric_limits<int>::max(), "gemm: a size of ", size,
+          " is more than cuBLAS takes, 2^31 - 1");
+    return static_cast<int>(size);
+  };
   auto status = cublasGemmStridedBatchedEx(
-      cublas(), op(b.transpose), op(a.transpose), static_cast<int>(n), static_cast<int>(m),
-      static_cast<int>(k), &one, b.data, cuda_type<T>, static_cast<int>(b.ld), b.stride, a.data, cuda_type<T>,
-      static_cast<int>(a.ld), a.stride, &beta, c.data, cuda_type<Out>, static_cast<int>(ldc), stride_c,
-      static_cast<int>(batch), compute, CUBLAS_GEMM_DEFAULT);
+      cublas(), op(b.transpose), op(a.transpose), narrow(n), narrow(m), narrow(k), &one, b.data, cuda_type<T>,
+      narrow(b.ld), b.stride, a.data, cuda_type<T>, narrow(a.ld), a.stride, &beta, c.data, cuda_type<Out>,
+      narrow(ldc), stride_c, narrow(batch), compute, CUBLAS_GEMM_DEFAULT);
   check(status == CUBLAS_STATUS_SUCCESS, "gemm: cuBLAS refused (", m, ", ", n, ", ", k, ") x ", batch, ": ",
         cublasGetStatusString(status));
 }
@@ -164,7 +169,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator
     const Accumulator<Out> ci{c.data + i * stride_c, c.empty};
 #if defined(ENGINE_CPU)
     if constexpr (std::is_same_v<T, float>)
-      gemm_one(m, n, k, ai, bi, ci, ldc);
+      sgemm_onednn(m, n, k, ai, bi, ci, ldc);
     else
       gemm_loop(m, n, k, ai, bi, ci, ldc);
 #else

@@ -23,8 +23,10 @@ struct Matrix {
   int64_t stride = 0;
 };
 
-/// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added
-/// to. Out is T, or acc_t<T>: gemm<bfloat16, float>.
+/// c (m, n) = or += op(a) (m, k) · op(b) (k, n), `batch` times. `c.empty` says whether c is stored or added to; ldc and
+/// stride_c are to c what `ld` and `stride` are to a Matrix. Out is T, or acc_t<T>: gemm<bfloat16, float>. The caller has
+/// checked sizes; c overlaps neither factor. Error: the library refuses, and on CUDA a size of 2³¹ or more. On the CPU
+/// another number of threads may change last bits (docs/speed.md).
 template <class T, class Out = T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, Accumulator<Out> c, int64_t ldc,
           int64_t batch = 1, int64_t stride_c = 0);

@@ -8,14 +8,15 @@
 //   });
 //
 // for_each         body(i) for every i < n, in any order
-// for_each_row     body(r, row) once per row by a team (a SIMD loop, a warp, a block); row.sum(f), row.max(f)
+// for_each_row     body(r, row) once per row by a team (a SIMD loop, a warp); row.sum(f), row.max(f)
 //                  give every member the same result, row.each(f) visits the columns, row.once(f) runs f once,
-//                  row.uniforms(key, sample, first) gives each column its random number, faster than key does
+//                  row.uniforms(key, sample, first) gives each column its random number, faster than key does;
+//                  one at a time in a row: the next call may take the memory of the last
 // reduce_columns   out.add(c, sum over r < rows of body(r, c)), for every column c
 // reduce_sum       out[0] = scale * sum over i < n of body(i)
 // scatter_add_rows table[index[r]][c] += x[r][c], indices may repeat
 //
-// Every sum has a fixed order that depends only on the sizes, never on timing or on the number of threads:
+// Every sum here has a fixed order that depends only on the sizes, never on timing or on the number of threads:
 // two runs give the same bits. Nothing here waits for the device.
 #pragma once
 

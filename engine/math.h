@@ -1,6 +1,6 @@
 // Elementary functions for kernel bodies, the same names for float and double on every device.
 //
-// On x86-64 with glibc they are declared to have SIMD versions, so that g++ vectorises a loop that calls them
+// On x86-64 with glibc 2.35 or later they are declared to have SIMD versions, so that g++ vectorises a loop that calls them
 // (glibc's libmvec: at most 4 ulp from the exact result; NaN and infinity behave as in the scalar functions).
 // That takes no -ffast-math, which would make NaN invisible.
 #pragma once
@@ -12,6 +12,7 @@
 #include "engine/device.h"
 
 #if defined(ENGINE_CPU) && defined(__x86_64__) && defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 35)  // before, libmvec has no log2, tanh and erf
 extern "C" {
 #define LD_SIMD_FUNCTION(name)                                          \
   _Pragma("omp declare simd notinbranch") double name(double) noexcept; \
@@ -25,6 +26,7 @@ LD_SIMD_FUNCTION(tanh)
 LD_SIMD_FUNCTION(erf)
 #undef LD_SIMD_FUNCTION
 }
+#endif
 #endif
 
 namespace ld::math {

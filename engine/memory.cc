@@ -36,8 +36,11 @@ class BlockCache {
   template <class F>
   void empty(F f) {
     for (auto& [size, blocks] : blocks_)
-      for (void* block : blocks) f(block, size);
-    blocks_.clear();
+      while (!blocks.empty()) {
+        void* block = blocks.back();
+        blocks.pop_back();
+        f(block, size);
+      }
   }
 
  private:
@@ -52,28 +55,9 @@ class Pool {
     std::lock_guard lock(mutex_);
     void* block = in_graph ? graphs_.take(size) : nullptr;
     if (!block) block = free_.take(size);
+    if (!block) block = in_graph ? nullptr : fresh(size);
+    if (!block) refuse(size, use, in_graph);
     count(use, size);
-    if (block) return block;
-    if (in_graph) {
-      count(use, -size);
-      fail("capture: ", name_of(use), " need ", size, " bytes that are not cached; do the work without ",
-           "capturing it first");
-    }
-    block = device_allocate(static_cast<size_t>(size));
-    if (!block) {
-      release_locked();
-      block = device_allocate(static_cast<size_t>(size));
-    }
-    if (!block) {
-      count(use, -size);
-      fail(
-          "out of memory: ", mebibytes(size), " more for ", name_of(use), ", while ",
-          mebibytes(report_.total.now), " are in use (", uses(), ")", set_aside(),
-          ". Lower batch_size and raise ",
-          "gradient_accumulation_steps by the same factor: a step stays what it is, and needs less at a time");
-    }
-    report_.held += size;
-    ++report_.allocations;
     return block;
   }
 
@@ -109,6 +93,26 @@ class Pool {
   }
 
  private:
+  void* fresh(int64_t size) {
+    void* block = device_allocate(static_cast<size_t>(size));
+    if (!block) {
+      release_locked();
+      block = device_allocate(static_cast<size_t>(size));
+    }
+    if (!block) return nullptr;
+    report_.held += size;
+    ++report_.allocations;
+    return block;
+  }
+  [[noreturn]] void refuse(int64_t size, MemoryUse use, bool in_graph) const {
+    if (in_graph)
+      fail("capture: ", name_of(use), " need ", size, " bytes that are not cached; do the work without ",
+           "capturing it first");
+    fail("out of memory: ", mebibytes(size), " more for ", name_of(use), ", while ",
+         mebibytes(report_.total.now), " are in use (", uses(), ")", set_aside(),
+         ". Lower batch_size and raise ",
+         "gradient_accumulation_steps by the same factor: a step stays what it is, and needs less at a time");
+  }
   std::string set_aside() const {
     const int64_t bytes = graphs_.bytes();
     return bytes > 0 ? " and " + mebibytes(bytes) + " are set aside for CUDA graphs" : "";
@@ -165,6 +169,7 @@ MemoryScope::MemoryScope(MemoryUse use) : previous_(current_use) { current_use =
 MemoryScope::~MemoryScope() { current_use = previous_; }
 
 std::shared_ptr<void> pool_allocate(int64_t bytes) {
+  check(bytes >= 0, "memory: ", bytes, " bytes asked for");
   int64_t size = rounded_size(bytes);
   const MemoryUse use = current_use;
   const bool in_graph = current_in_graph;

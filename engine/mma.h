@@ -73,7 +73,8 @@ inline float half_of(uint32_t pair, int half) { return half ? high_half(pair) : 
 
 /// Every lane's d from all lanes' a, b and c. A product of two bfloat16 is exact in float32; the manual leaves
 /// open how the sixteen of them and c are added, here it is exact but for one rounding (almost: in double).
-inline void mma(void* const* operands, uint32_t) {
+inline void mma(void* const* operands, uint32_t present) {
+  check(present == 0xffffffffu, "mma: all 32 lanes of a warp must take part");
   auto lane = [&](int l) -> MmaOperands& { return *static_cast<MmaOperands*>(operands[l]); };
   auto a = [&](int row, int k) {
     return half_of(lane(row % 8 * 4 + k % 8 / 2).a.x[k / 8 * 2 + row / 8], k % 2);
@@ -97,7 +98,8 @@ struct MatrixRow {
 /// ldmatrix.x4: lane 8m + r brings row r of matrix m, and gets of each matrix row g, columns 2t and 2t + 1;
 /// transposed: rows 2t and 2t + 1 of column g.
 template <bool transposed>
-void load_matrices(void* const* operands, uint32_t) {
+void load_matrices(void* const* operands, uint32_t present) {
+  check(present == 0xffffffffu, "ldmatrix: all 32 lanes of a warp must take part");
   auto element = [&](int matrix, int row, int column) -> uint32_t {
     const auto& owner = *static_cast<const MatrixRow*>(operands[8 * matrix + row]);
     return static_cast<const uint16_t*>(owner.address)[column];

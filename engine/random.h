@@ -46,6 +46,9 @@ struct NoisePlace {
   uint32_t step, first_sample;
 };
 
+/// From this element of a sample on the numbers begin again: the counter has 32 bits, and each value gives four.
+inline constexpr int64_t most_noise_elements = int64_t{1} << 34;
+
 /// Where in a run a random number is drawn. `first_sample` is the place in the whole step's batch of the
 /// first sample of the tensor at hand; element e of sample s of that tensor is drawn as (first_sample + s,
 /// e).

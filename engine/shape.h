@@ -25,10 +25,12 @@ class Shape {
     check(i >= -rank_ && i < rank_, "shape: dimension ", i, " of ", *this, " does not exist");
     return sizes_[static_cast<size_t>(i < 0 ? i + rank_ : i)];
   }
-  /// Number of elements; 1 for a scalar.
+  /// Number of elements; 1 for a scalar. Error: more than 2⁵⁹, which no memory holds and whose bytes could overflow.
   int64_t elements() const {
     int64_t n = 1;
-    for (int64_t size : *this) n *= size;
+    bool overflow = false;
+    for (int64_t size : *this) overflow |= __builtin_mul_overflow(n, size, &n);
+    check(!overflow && n <= int64_t{1} << 59, "shape: ", *this, " has too many elements");
     return n;
   }
   void push_back(int64_t size) {

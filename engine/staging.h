@@ -42,6 +42,11 @@ class Staging {
   struct Buffer {
     void* memory = nullptr;
     CUevent_st* copied = nullptr;  // recorded after each copy out of it
+
+    Buffer() = default;
+    ~Buffer();
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
   };
   std::array<Buffer, 2> buffers_;
   int turn_ = 0;

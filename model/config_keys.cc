@@ -153,6 +153,7 @@ bool Range::contains(double value) const {
 }
 
 std::string Range::text() const {
+  if (std::isinf(low)) return "that is finite";
   if (std::isinf(high)) return fmt::format("{} {}", excludes_low ? "above" : "at least", low);
   if (!excludes_low && !excludes_high) return fmt::format("from {} to {}", low, high);
   return fmt::format("{} {} and {} {}", excludes_low ? "above" : "at least", low,

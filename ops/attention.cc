@@ -15,6 +15,10 @@ Var causal_attention(const Var& qkv, int64_t n_head, AttentionDropout dropout) {
   check(n_head > 0 && qkv.size(2) % (3 * n_head) == 0, "attention: qkv has shape ", qkv.shape(),
         ", whose last size is not 3 · ", n_head, " heads · head size");
   check(dropout.rate >= 0 && dropout.rate < 1, "attention: dropout rate ", dropout.rate, " is not in [0, 1)");
+  const int64_t numbers = n_head * qkv.size(1) * qkv.size(1);
+  check(dropout.rate == 0 || numbers <= most_noise_elements, "attention: ", n_head, " heads of ", qkv.size(1),
+        " tokens draw ", numbers, " random numbers a sample for dropout, and there are ", most_noise_elements,
+        " different ones");
   const int64_t B = qkv.size(0), T = qkv.size(1), C = qkv.size(2) / 3;
   const AttentionSizes sizes{B, T, n_head, C / n_head, dropout.rate, dropout.key};
   Tensor x = qkv.value(), y({B, T, C}, qkv.dtype()), log_sum;

@@ -5,7 +5,7 @@
 //
 //   forward          a block takes 64 queries and goes through the keys up to the diagonal; softmax runs along:
 //                    whenever a larger score comes, sum and outputs so far are scaled down to it
-//   query_gradient   the same loop for dq; P from the saved log of the sums; δ on the way, for the next one
+//   query_gradient   the same loop for dq; P from the saved log₂ of the sums; δ on the way, for the next one
 //   key_gradient     a block takes 64 keys and goes through the queries from the diagonal on, for dk and dv.
 //                    Its scores are the transposed ones, K·Qᵀ, so that Pᵀ and dSᵀ are left factors as they are
 //
@@ -39,6 +39,11 @@ struct RunningSoftmax {
   A largest[2] = {-std::numeric_limits<A>::infinity(), -std::numeric_limits<A>::infinity()};
   A total[2] = {};  // the lane's part of the sum
 
+  /// The exponent of 2 that is subtracted. While all scores are −∞ their weights are 0, not 2^(−∞ + ∞).
+  __device__ A base_of(A most) const {
+    return most == -std::numeric_limits<A>::infinity() ? A(0) : most * scale;
+  }
+
   /// scores -> 2^(scale·(score − largest)), after what was summed before has been scaled to the new largest.
   template <int D>
   __device__ void take(Square<A> (&scores)[tile / chunk], Sums<A, D>& sums) {
@@ -50,9 +55,7 @@ struct RunningSoftmax {
       for (const Fragment<A>& c : s.half)
         most = max_ignoring_nan(most, max_ignoring_nan(c.x[2 * r], c.x[2 * r + 1]));
       most = quad_max(most);
-      // While all scores are −∞ their weights are 0, not e^(−∞ + ∞).
-      const A base = most == -std::numeric_limits<A>::infinity() ? A(0) : most * scale;
-      const A shrink = power_of_2(largest[r] * scale - base);
+      const A next = base_of(most), shrink = power_of_2(largest[r] * scale - next);
       largest[r] = most;
       total[r] *= shrink;
       UNROLL_FRAGMENTS
@@ -64,7 +67,7 @@ struct RunningSoftmax {
       for (Square<A>& s : scores) UNROLL_FRAGMENTS
       for (Fragment<A>& c : s.half) UNROLL_FRAGMENTS
       for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        c.x[i] = power_of_2(c.x[i] * scale - base);
+        c.x[i] = power_of_2(c.x[i] * scale - next);
         total[r] += c.x[i];
       }
     }
@@ -84,7 +87,7 @@ constexpr int blocks_at_once = sizeof(T) == 8              ? 1
 
 template <class T, int D, bool drops>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
-    forward_kernel(T* y, acc_t<T>* log_sum, const T* qkv, AttentionSizes s) {
+    forward_kernel(T* y, acc_t<T>* log2_sum, const T* qkv, AttentionSizes s) {
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
@@ -144,14 +147,15 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     if (row >= at.T) continue;
     sums.add_row(Accumulator<T>{y, true}, s.out(at.b, row, at.h), r, scaling.kept / total,
                  static_cast<int>(s.D), lane);
-    if (lane.t == 0) log_sum[s.row(at.b, row, at.h)] = softmax.largest[r] * scaling.factor + math::log(total);
+    if (lane.t == 0)
+      log2_sum[s.row(at.b, row, at.h)] = softmax.base_of(softmax.largest[r]) + math::log2(total);
   }
 }
 
 template <class T, int D, bool drops>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     query_gradient_kernel(Accumulator<T> dqkv, acc_t<T>* delta, const T* dy, const T* y,
-                          const acc_t<T>* log_sum, const T* qkv, AttentionSizes s) {
+                          const acc_t<T>* log2_sum, const T* qkv, AttentionSizes s) {
   using A = acc_t<T>;
   using Own = QueryRows<T, D>;
   DYNAMIC_SHARED(T, memory);
@@ -168,7 +172,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
   load_tile<D>(tiles.own_second, dy + out, s.C(), at.first, s);
   __syncthreads();
   const Own dy_rows(tiles.own_second + own);
-  A d[2], log2_sum[2];
+  A d[2], log2_total[2];
   UNROLL_FRAGMENTS
   for (int r = 0; r < 2; ++r) {
     const int row = own + (lane.g + 8 * r) * stride<T, D>, t = mine + lane.g + 8 * r;
@@ -177,7 +181,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       sum += static_cast<A>(tiles.own_second[row + c]) * static_cast<A>(tiles.first[row + c]);
     d[r] = quad_sum(sum);
     const int64_t place = s.row(at.b, t, at.h);
-    log2_sum[r] = t < at.T ? log_sum[place] * static_cast<A>(math::log2_e) : A(0);
+    log2_total[r] = t < at.T ? log2_sum[place] : A(0);
     if (t < at.T && lane.t == 0) delta[place] = d[r];
   }
   __syncthreads();
@@ -205,7 +209,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
       }
       for_each_element(lane, [&](int n, int i, int, int column) {
         A& x = ds.half[n].x[i];
-        const A p = power_of_2(x * scaling.scale - log2_sum[i / 2]);
+        const A p = power_of_2(x * scaling.scale - log2_total[i / 2]);
         const A keep = !drops ? A(1) : keeps[i / 2] >> column & 1 ? scaling.kept : A(0);
         x = p * (keep * dp.half[n].x[i] - d[i / 2]);
       });
@@ -229,7 +233,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
 
 template <class T, int D, bool drops>
 __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
-    key_gradient_kernel(Accumulator<T> dqkv, const acc_t<T>* delta, const T* dy, const acc_t<T>* log_sum,
+    key_gradient_kernel(Accumulator<T> dqkv, const acc_t<T>* delta, const T* dy, const acc_t<T>* log2_sum,
                         const T* qkv, AttentionSizes s) {
   using A = acc_t<T>;
   using Own = KeyRows<T, D>;
@@ -256,7 +260,7 @@ __global__ void __launch_bounds__(threads, blocks_at_once<T, D>)
     tiles.load_next(q_rows, step, dy + out, s.C(), first, s);
     if (const int i = static_cast<int>(threadIdx.x); i < tile && first + i < at.T) {
       const int64_t row = s.row(at.b, first + i, at.h);
-      log2_sums[i] = log_sum[row] * static_cast<A>(math::log2_e);
+      log2_sums[i] = log2_sum[row];
       deltas[i] = delta[row];
     }
     __syncthreads();
@@ -352,15 +356,15 @@ size_t shared_bytes(Kernel kernel, size_t bytes) {
 }
 
 template <class T>
-void forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
+void forward(T* y, acc_t<T>* log2_sum, const T* qkv, const AttentionSizes& s) {
   with_kernel_sizes<T>(s, [&](auto D, auto drops) {
     launch(forward_kernel<T, D, drops>, grid(s), dim3(threads),
-           shared_bytes(forward_kernel<T, D, drops>, SharedBytes<T, D>::forward), y, log_sum, qkv, s);
+           shared_bytes(forward_kernel<T, D, drops>, SharedBytes<T, D>::forward), y, log2_sum, qkv, s);
   });
 }
 
 template <class T>
-void backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_sum, const T* qkv,
+void backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log2_sum, const T* qkv,
               const AttentionSizes& s) {
   using A = acc_t<T>;
   const Tensor delta_memory({s.B, s.H, s.T}, dtype_of<A>());
@@ -368,10 +372,10 @@ void backward(Accumulator<T> dqkv, const T* dy, const T* y, const acc_t<T>* log_
   with_kernel_sizes<T>(s, [&](auto D, auto drops) {
     launch(query_gradient_kernel<T, D, drops>, grid(s), dim3(threads),
            shared_bytes(query_gradient_kernel<T, D, drops>, SharedBytes<T, D>::queries), dqkv, delta, dy, y,
-           log_sum, qkv, s);
+           log2_sum, qkv, s);
     launch(key_gradient_kernel<T, D, drops>, grid(s), dim3(threads),
            shared_bytes(key_gradient_kernel<T, D, drops>, SharedBytes<T, D>::keys), dqkv,
-           static_cast<const A*>(delta), dy, log_sum, qkv, s);
+           static_cast<const A*>(delta), dy, log2_sum, qkv, s);
   });
 }
 

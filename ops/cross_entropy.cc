@@ -193,19 +193,19 @@ CrossEntropy cross_entropy(const Var& logits, const Tensor& targets, CountMistak
 
 CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor& targets,
                                   CountMistakes count) {
-  check_same_dtype("cross_entropy", x, weight);
+  check_same_dtype("linear_cross_entropy", x, weight);
   check(weight.shape().rank() == 2 && x.shape().rank() >= 1 && x.size(-1) == weight.size(1),
-        "cross_entropy: x has shape ", x.shape(), ", weight ", weight.shape(),
+        "linear_cross_entropy: x has shape ", x.shape(), ", weight ", weight.shape(),
         ", expected (…, C) and (V, C)");
-  check(weight.size(0) > 0, "cross_entropy: weight has shape ", weight.shape(),
+  check(weight.size(0) > 0, "linear_cross_entropy: weight has shape ", weight.shape(),
         ", expected (V, C) with V > 0");
   const int64_t V = weight.size(0), C = weight.size(1), N = rows_of(x.value());
-  check_targets("cross_entropy", targets, N, V, x.shape());
+  check_targets("linear_cross_entropy", targets, N, V, x.shape());
   const bool tape = Tape::current() != nullptr;
   const DType dtype = x.dtype();
   const int64_t width = padded_vocabulary(V, dtype);
   Tensor loss, mistakes, dx, dw;
-  dispatch_float("cross_entropy", dtype, [&](auto t) {
+  dispatch_float("linear_cross_entropy", dtype, [&](auto t) {
     using T = decltype(t);
     using A = acc_t<T>;
     loss = Tensor(Shape{}, dtype_of<A>());
@@ -232,8 +232,8 @@ CrossEntropy linear_cross_entropy(const Var& x, const Var& weight, const Tensor&
     results.mean_loss(loss);
     if (mistakes) results.mean_mistakes(mistakes);
   });
-  Var result = record("cross_entropy", {x, weight}, loss, [=](const Gradients& g) {
-    dispatch_float("cross_entropy", dtype, [&](auto t) {
+  Var result = record("linear_cross_entropy", {x, weight}, loss, [=](const Gradients& g) {
+    dispatch_float("linear_cross_entropy", dtype, [&](auto t) {
       using T = decltype(t);
       using A = acc_t<T>;
       if (g.needs(0)) scaled_add(g.dx<T>(0), dx.data<T>(), g.dy<A>(), dx.elements());

@@ -1,6 +1,6 @@
 // The input of a transformer: y[b, t] = token_table[ids[b, t]] + position_table[first + t].
-//   d token_table[v] += Σ over (b, t) with ids[b, t] = v of dy[b, t]      d position_table[first + t] += Σ_b
-//   dy[b, t]
+//   d token_table[v] += Σ over (b, t) with ids[b, t] = v of dy[b, t]
+//   d position_table[first + t] += Σ_b dy[b, t]
 // Saves ids. A token that occurs more than once is summed in the order of its occurrences: no atomics.
 #pragma once
 

@@ -188,7 +188,13 @@ void count_flips(T* fraction, const uint16_t* now, const uint16_t* before, int64
 }  // namespace
 
 MaskDecisions mask_decisions(const Tensor& a, const Tensor& shift, int64_t first_column, int64_t C) {
+  check(a.shape().rank() == 3 && a.size(0) > 0, "mask_decisions: a has shape ", a.shape(),
+        ", expected (B, T, K), B > 0");
   const int64_t T = a.size(1), K = a.size(2);
+  check(shift.shape() == Shape{K}, "mask_decisions: shift has shape ", shift.shape(), ", expected ",
+        Shape{K});
+  check(first_column >= 0 && C > 0 && first_column + C <= K, "mask_decisions: columns ", first_column, " to ",
+        first_column + C, " of a, whose shape is ", a.shape());
   Tensor words({T, (C + 15) / 16}, DType::uint16);
   dispatch_float("mask_decisions", a.dtype(), [&](auto t) {
     using S = decltype(t);

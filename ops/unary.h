@@ -1,5 +1,6 @@
 // Elementwise functions of one tensor: y = f(x), dx += dy · f'(x). x may have any shape; y has the same.
-// Each saves x, or y where the derivative is cheaper from it. A NaN stays one, in value and gradient.
+// Each saves x, or y where the derivative is cheaper from it, or nothing where the derivative is a constant. A NaN stays
+// one, in the value, and in the gradient where that depends on x.
 #pragma once
 
 #include "autograd/var.h"

@@ -178,17 +178,18 @@ TEST_CASE("cross_entropy: misuse names both sides") {
   const Tensor targets = some_targets(4, 5), fewer = some_targets(3, 5), real = random_tensor({4}, 4);
   const Tensor single = cast(w, DType::float32);
   expect_refusal([&] { linear_cross_entropy(x, narrow, targets); },
-                 {"cross_entropy: x has shape (4, 3), weight (5, 2)"});
+                 {"linear_cross_entropy: x has shape (4, 3), weight (5, 2)"});
   expect_refusal([&] { linear_cross_entropy(x, w, fewer); },
                  {"targets are int32 (3), expected 4 int32", "(4, 3)"});
   expect_refusal([&] { linear_cross_entropy(x, w, real); }, {"targets are float64 (4), expected 4 int32"});
-  expect_refusal([&] { linear_cross_entropy(x, single, targets); }, {"cross_entropy", "float64 and float32"});
+  expect_refusal([&] { linear_cross_entropy(x, single, targets); },
+                 {"linear_cross_entropy", "float64 and float32"});
   const Tensor none({0, 3}, DType::float64), no_targets = some_targets(0, 5),
                                              no_tokens({0, 3}, DType::float64);
   expect_refusal([&] { linear_cross_entropy(none, w, no_targets); },
-                 {"cross_entropy: the input has shape (0, 3), which holds no rows", "at least one"});
+                 {"linear_cross_entropy: the input has shape (0, 3), which holds no rows", "at least one"});
   expect_refusal([&] { linear_cross_entropy(x, no_tokens, targets); },
-                 {"cross_entropy: weight has shape (0, 3)", "V > 0"});
+                 {"linear_cross_entropy: weight has shape (0, 3)", "V > 0"});
 #ifndef ENGINE_CUDA
   const Tensor high = Tensor::from({0, 1, 5, 2}, {4});
   expect_refusal([&] { linear_cross_entropy(x, w, high); },

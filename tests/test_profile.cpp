@@ -28,7 +28,8 @@ TEST_CASE("profile: the trace holds every call of whole steps, in order and with
     CHECK(profile.traced_steps() == 1);
     profile.write_trace(path);
     const std::string table = profile.table();
-    for (const char* name : {"linear", "attention", "cross_entropy", "learned_dropout", "adamw", "batch"})
+    for (const char* name :
+         {"linear", "attention", "linear_cross_entropy", "learned_dropout", "adamw", "batch"})
       CHECK(table.find(name) != table.npos);
   }
   const auto trace = nlohmann::json::parse(read_file(path));
@@ -40,8 +41,8 @@ TEST_CASE("profile: the trace holds every call of whole steps, in order and with
     end = event.at("ts").get<double>() + event.at("dur").get<double>();
   }
   // Two micro-batches a step.
-  CHECK(count(trace, "cross_entropy", "forward") == 2);
-  CHECK(count(trace, "cross_entropy", "backward") == 2);
+  CHECK(count(trace, "linear_cross_entropy", "forward") == 2);
+  CHECK(count(trace, "linear_cross_entropy", "backward") == 2);
   CHECK(count(trace, "attention", "forward") == count(trace, "attention", "backward"));
   CHECK(count(trace, "adamw", "other") == 1);
   CHECK(count(trace, "batch", "other") == 2);
