@@ -139,8 +139,8 @@ bool is_cut_off(const ModelConfig& config, const Parameter& parameter) {
          parameter.name.starts_with("embed_dropout.");
 }
 
-OneThread::OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-OneThread::~OneThread() { omp_set_num_threads(before_); }
+Threads::Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
+Threads::~Threads() { omp_set_num_threads(before_); }
 
 ModelRun run_model(Transformer& model, const Tensor& ids, const Tensor& targets, const Pass& pass) {
   model.parameters().zero_gradients();

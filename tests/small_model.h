@@ -37,17 +37,22 @@ size_t place_of(const Transformer& model, const std::string& name);
 /// Whether use_detached_input cuts the parameter off from every loss: the weights of E_dropout.
 bool is_cut_off(const ModelConfig& config, const Parameter& parameter);
 
-/// While one lives, kernels run on one thread. Thousands of runs of a tiny model are faster so, by far when
-/// other programs use the cores as well: threads that meet often spend their time waiting for each other.
-class OneThread {
+/// While one lives, kernels run on so many threads.
+class Threads {
  public:
-  OneThread();
-  ~OneThread();
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
+  explicit Threads(int count);
+  ~Threads();
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
 
  private:
   int before_;
+};
+
+/// Thousands of runs of a tiny model are faster on one, by far when other programs use the cores as well: threads that
+/// meet often spend their time waiting for each other.
+struct OneThread : Threads {
+  OneThread() : Threads(1) {}
 };
 
 /// What one forward and backward pass leaves.

@@ -127,8 +127,8 @@ RunConfig small_run(const SmallData& data) {
   return config;
 }
 
-RunEnd train(const RunConfig& config, const std::string& folder, RunStart start) {
-  const OneThread one_thread;
+RunEnd train(const RunConfig& config, const std::string& folder, RunStart start, int threads) {
+  const Threads of_kernels(threads);
   const Silence silence;
   RunConfig resolved = config;
   const Dataset data = open_dataset(resolved);

@@ -28,7 +28,8 @@ struct SmallData {
 RunConfig small_run(const SmallData& data);
 
 /// Runs a Trainer from `start`, its lines unseen.
-RunEnd train(const RunConfig& config, const std::string& folder, RunStart start = RunStart::fresh);
+RunEnd train(const RunConfig& config, const std::string& folder, RunStart start = RunStart::fresh,
+             int threads = 1);
 
 /// The lines of metrics.jsonl without what differs from run to run, the time.
 std::vector<nlohmann::json> metrics_of(const std::string& folder);

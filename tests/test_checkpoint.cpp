@@ -94,6 +94,7 @@ TEST_CASE("checkpoint: only what does not change the numbers may differ from the
   CHECK(error_with([](RunConfig& c) { c.est_steps = 99; }) == "nothing was thrown");
   CHECK(error_with([](RunConfig& c) { c.checkpoint_interval = 99; }) == "nothing was thrown");
   CHECK(error_with([](RunConfig& c) { c.data = "elsewhere"; }) == "nothing was thrown");
+  CHECK(error_with([](RunConfig& c) { c.sample_tokens = 99; }) == "nothing was thrown");
 
   struct Refused {
     std::string message, saved, ours;

@@ -189,6 +189,85 @@ TEST_CASE("config: overrides change the file") {
   CHECK(read(minimal_with(), {value}).model_config.dropout_l1_norm_coeff_config.max_coeff == 0.5);
 }
 
+// Every value differs from its default and from every other, so that none can fill another's field.
+TEST_CASE("config: each key fills its own field") {
+  RunConfig run;
+  run.data = "data/mine";
+  run.seed = 21;
+  run.dtype = "float64";
+  run.train_steps = 22;
+  run.batch_size = 23;
+  run.gradient_accumulation_steps = 24;
+  run.lr = 0.25;
+  run.decay_lr = false;
+  run.warmup_iters = 26;
+  run.lr_decay_iters = 27;
+  run.min_lr = 0.0028;
+  run.beta1 = 0.29;
+  run.beta2 = 0.3;
+  run.weight_decay = 0.31;
+  run.grad_clip = 0.32;
+  run.est_interval = 33;
+  run.est_steps = 34;
+  run.checkpoint_interval = 35;
+  run.sample_tokens = 36;
+  ModelConfig& model = run.model_config;
+  model.alphabet_size = 37;
+  model.context_size = 38;
+  model.n_embed = 39 * 40;
+  model.n_head = 39;
+  model.n_layer = 41;
+  model.use_bias = true;
+  model.dropout_rate = 0.42;
+  model.keep_attention_dropout_in_evaluation = true;
+  model.use_dropout_l1_norm_penalty = model.use_dropout_entropy_penalty = true;
+  model.l1_norm_penalty_type = L1NormPenalty::linear;
+  model.entropy_penalty_type = EntropyPenalty::alternate;
+  model.dropout_l1_norm_coeff_config = {.max_coeff = 0.43, .exp_rate = 0.44, .min_coeff = 0.045};
+  model.dropout_entropy_coeff_config = {.max_coeff = 0.46, .exp_rate = 0.47, .min_coeff = 0.048};
+  LearnedDropoutConfig elementwise;
+  elementwise.mask_function = MaskFunction::elementwise;
+  elementwise.placement = DropoutPlacement::every_dropout;
+  elementwise.mask_rounding_type = MaskRounding::sigmoid_detach;
+  elementwise.use_detached_input = true;
+  elementwise.sigmoid_scale = 49;
+  elementwise.a_init = {.mean = 50, .deviation = 51};
+  elementwise.b_init = {.mean = 52, .deviation = 53};
+  elementwise.a_lr_factor = 54;
+  model.learned_dropout_config = elementwise;
+  const std::string common =
+      "data = \"data/mine\"\nseed = 21\ndtype = \"float64\"\ntrain_steps = 22\nbatch_size = 23\n"
+      "gradient_accumulation_steps = 24\nlr = 0.25\ndecay_lr = false\nwarmup_iters = 26\nlr_decay_iters = 27\n"
+      "min_lr = 0.0028\nbeta1 = 0.29\nbeta2 = 0.3\nweight_decay = 0.31\ngrad_clip = 0.32\nest_interval = 33\n"
+      "est_steps = 34\ncheckpoint_interval = 35\nsample_tokens = 36\n"
+      "[model_config]\nalphabet_size = 37\ncontext_size = 38\nn_embed = 1560\nn_head = 39\nn_layer = 41\n"
+      "use_bias = true\ndropout_rate = 0.42\nkeep_attention_dropout_in_evaluation = true\n"
+      "use_dropout_l1_norm_penalty = true\nl1_norm_penalty_type = \"LINEAR\"\n"
+      "use_dropout_entropy_penalty = true\nentropy_penalty_type = \"ALTERNATE\"\n"
+      "[model_config.dropout_l1_norm_coeff_config]\nmax_coeff = 0.43\nexp_rate = 0.44\nmin_coeff = 0.045\n"
+      "[model_config.dropout_entropy_coeff_config]\nmax_coeff = 0.46\nexp_rate = 0.47\nmin_coeff = 0.048\n"
+      "[model_config.learned_dropout_config]\n";
+  model.dropout_rate = 0;  // for there is no Dropout left
+  const std::string section =
+      "mask_function = \"ELEMENTWISE\"\nplacement = \"EVERY_DROPOUT\"\nmask_rounding_type = \"SIGMOID_DETACH\"\n"
+      "use_detached_input = true\nsigmoid_scale = 49\na_init_mean = 50\na_init_std = 51\nb_init_mean = 52\n"
+      "b_init_std = 53\na_lr_factor = 54\n";
+  CHECK(read(common + section, {"model_config.dropout_rate=0"}) == run);
+  model.dropout_rate = 0.42;
+  LearnedDropoutConfig attention;
+  attention.dropout_input_type = DropoutInput::embed;
+  attention.mask_rounding_type = MaskRounding::noise_and_linear;
+  attention.n_head = 40;
+  attention.shift_init = 0.55;
+  attention.use_bias = true;
+  attention.use_noise_at_inference = true;
+  model.learned_dropout_config = attention;
+  CHECK(read(common +
+             "mask_function = \"ATTENTION\"\nplacement = \"FEED_FORWARD\"\ndropout_input_type = \"EMBED\"\n"
+             "mask_rounding_type = \"NOISE_AND_LINEAR\"\nn_head = 40\nshift_init = 0.55\nuse_bias = true\n"
+             "use_noise_at_inference = true\n") == run);
+}
+
 TEST_CASE("config: keys and sections can be left out") {
   const std::vector<std::string> section = {"model_config.learned_dropout_config",
                                             "model_config.use_dropout_l1_norm_penalty"};

@@ -99,6 +99,16 @@ TEST_CASE("saved model: the weights and config of the checkpoint") {
   CHECK(tokens_of(*saved.model, {.tokens = 10}).size() == 10);
 }
 
+TEST_CASE("saved model: a text is generated without the attention dropout that losses may keep") {
+  const SmallData data;
+  RunConfig config = small_run(data);
+  config.model_config.keep_attention_dropout_in_evaluation = true;
+  train(config, data.folder("run"));
+  const SavedModel saved(find_checkpoint(data.folder("run")));
+  CHECK(Decoder::obstacle(*saved.model) == "");
+  CHECK_FALSE(Decoder::obstacle(Transformer(config.model_config, DType::float32, 1)) == "");
+}
+
 TEST_CASE("saved model: computes in the dtype that is asked for") {
   FinishedRun run;
   const SavedModel saved(find_checkpoint(run.folder), {.dtype = "bfloat16"});

@@ -179,24 +179,6 @@ TEST_CASE("model behaviour: micro-batches add up to their batch, in loss, gradie
   }
 }
 
-TEST_CASE("model behaviour: the bits do not depend on the number of threads") {
-  ModelConfig config = small_learned(DropoutInput::embed);
-  config.n_embed = 48;
-  config.context_size = 40;
-  config.n_head = config.learned_dropout_config->n_head = 4;
-  const Tensor ids = random_tokens(5, 40, 11, 9), targets = random_tokens(5, 40, 11, 10);
-  Transformer model = lively_model(config, DType::float32);
-  const ModelRun many = run_model(model, ids, targets, training_pass());
-  const OneThread one_thread;
-  const ModelRun one = run_model(model, ids, targets, training_pass());
-  CHECK(one.loss == many.loss);
-  CHECK(one.masks == many.masks);
-  for (size_t k = 0; k < one.gradients.size(); ++k) {
-    INFO(model.parameters().all()[k].name);
-    CHECK(same_bits(one.gradients[k], many.gradients[k]));
-  }
-}
-
 TEST_CASE("model behaviour: a target below zero is not counted") {
   Transformer model = lively_model(small_learned());
   const Tensor ids = random_tokens(1, 6, 11, 5);

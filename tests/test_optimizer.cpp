@@ -29,12 +29,13 @@ struct Reference {
   }
 };
 
-// A weight, a layernorm, a weight that gets a gradient in every other step only, and one that never does.
+// A weight, a layernorm, a weight that gets a gradient in every other step only, and one that never does. A kernel works on
+// pieces of 2048 elements: two of a whole number of them and a rest, one that is a piece exactly.
 struct Four {
   explicit Four(DType dtype) : parameters(dtype, 5) {
-    parameters.normal("weight", {5, 33}, 0.5);
+    parameters.normal("weight", {5, 1000}, 0.5);
     parameters.constant("layernorm", {7}, 1);
-    parameters.normal("sometimes", {3, 3}, 0.5);
+    parameters.normal("sometimes", {2, 1024}, 0.5);
     parameters.normal("never", {2, 2}, 0.5);
   }
   void set_gradient(size_t k, const Tensor& gradient) {
@@ -68,12 +69,15 @@ TEST_CASE("optimizer: AdamW is its formulas, for several steps and any mix of gr
     for (uint64_t step = 0; step < 6; ++step) {
       const double lr = 0.01 * static_cast<double>(step + 1);
       four.parameters.zero_gradients();
+      double squares = 0;
       for (size_t k = 0; k < 3; ++k) {
         if (k == 2 && step % 2 == 0) continue;  // its first update is in the second step
         const Tensor g = random_tensor(four.parameters.all()[k].var.shape(), 10 * step + k);
         four.set_gradient(k, g);
         reference[k].step(g.to_vector(), lr, k == 1 ? 0 : options.weight_decay, options);
+        for (double x : four.parameters.all()[k].var.gradient().to_vector()) squares += x * x;
       }
+      CHECK(optimizer.gradient_norm().item() == doctest::Approx(std::sqrt(squares)).epsilon(1e-13));
       optimizer.step(lr);
       for (size_t k = 0; k < 3; ++k) {
         INFO(four.parameters.all()[k].name, " after step ", step);
@@ -99,12 +103,27 @@ TEST_CASE("optimizer: the first step moves each element by lr against its gradie
   Four four(DType::float64);
   AdamW optimizer(four.parameters, {.weight_decay = 0});
   const auto before = four.parameters.all()[0].var.value().to_vector();
-  const Tensor g = random_tensor({5, 33}, 1, 0, 1e3);
+  const Tensor g = random_tensor({5, 1000}, 1, 0, 1e3);
   four.set_gradient(0, g);
   optimizer.step(0.01);
   const auto after = four.parameters.all()[0].var.value().to_vector(), gradient = g.to_vector();
   for (size_t i = 0; i < before.size(); ++i)
     CHECK(after[i] - before[i] == doctest::Approx(gradient[i] > 0 ? -0.01 : 0.01).epsilon(1e-6));
+}
+
+TEST_CASE("optimizer: a parameter with a learning rate of its own, and options out of range") {
+  Parameters parameters(DType::float64, 5);
+  parameters.normal("a", {50}, 0.5, 1, 10);
+  AdamW optimizer(parameters, {});
+  const auto before = parameters.all()[0].master.to_vector();
+  parameters.all()[0].var.slot()->gradient = random_tensor({50}, 1);
+  optimizer.step(0.01);
+  for (size_t i = 0; i < before.size(); ++i)
+    CHECK(std::abs(parameters.all()[0].master.to_vector()[i] - before[i]) ==
+          doctest::Approx(0.1).epsilon(1e-3));
+  for (const AdamWOptions& bad : {AdamWOptions{.beta1 = 1}, AdamWOptions{.beta2 = 1},
+                                  AdamWOptions{.beta1 = -0.1}, AdamWOptions{.epsilon = 0}})
+    CHECK_THROWS_AS(AdamW(parameters, bad), Error);
 }
 
 // Norm 5 of (3, 4): brought to 1, the gradient is (0.6, 0.8), up to PyTorch's 10⁻⁶ in the divisor.

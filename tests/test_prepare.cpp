@@ -67,6 +67,21 @@ TEST_CASE("prepare: 90 % of the characters train, the rest validates, and both d
   CHECK(files_in(options.out) == 5);  // two .bin, .toml, .chars, .tiktoken: nothing temporary is left
 }
 
+TEST_CASE("prepare: a vocabulary is learnt from the training part alone") {
+  TemporaryDirectory directory;
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "ab ";
+  for (int i = 0; i < 33; ++i) text += "zq ";
+  PrepareOptions options;
+  options.texts = {directory.file("a.txt", text)};
+  options.out = directory.path.string();
+  options.vocabulary_size = 300;
+  prepare_data(options, true);
+  const Tokenizer tokenizer = Tokenizer::read(directory / "a.tiktoken");
+  CHECK(tokenizer.encode(" ab").size() == 1);
+  CHECK(tokenizer.encode(" zq").size() == 3);
+}
+
 TEST_CASE("prepare: a vocabulary the text cannot fill is recorded at the size it reached") {
   TemporaryDirectory directory;
   PrepareOptions options;

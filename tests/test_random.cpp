@@ -77,7 +77,8 @@ TEST_CASE("noise: uniform is a multiple of 2⁻²⁴ in [0, 1)") {
   }
   CHECK(std::abs(sum / n - 0.5) < 4 * std::sqrt(1.0 / 12 / n));  // four standard deviations
   // The largest that can be drawn is still below 1.
-  CHECK(static_cast<float>(0xffffffffu >> 8) * 0x1p-24f < 1.0f);
+  CHECK(NoiseKey::unit(0xffffffffu) == 1 - 0x1p-24f);
+  CHECK(NoiseKey::unit(0) == 0);
 }
 
 TEST_CASE("normal: mean, deviation and tails") {

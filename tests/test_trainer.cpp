@@ -254,7 +254,7 @@ TEST_CASE("trainer: 4 micro-batches of B are one batch of 4 B, to rounding") {
   REQUIRE(four.size() == one.size());
   for (size_t i = 0; i < one.size(); ++i) {
     if (one[i].contains("val_loss")) continue;  // of est_steps batches of batch_size: another choice of text
-    for (const char* key : {"loss", "cross_entropy", "penalty", "ones", "entropy", "lr"})
+    for (const char* key : {"loss", "cross_entropy", "penalty", "ones", "entropy", "grad_norm", "lr"})
       CHECK(four[i].at(key).get<double>() == doctest::Approx(one[i].at(key).get<double>()).epsilon(1e-9));
   }
 }
