@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/binary.h"
+#include "ops/convert.h"
 #include "ops/unary.h"
 #include "tests/cases.h"
 #include "tests/expect.h"
@@ -35,7 +36,9 @@ std::vector<Variant> variants() {
 
 // All three outputs in one, each with a weight of its own.
 Var all_outputs(const MaskedInput& masked) {
-  return add(add(masked.y, scale(masked.l1_norm, 3)), scale(masked.entropy, -2));
+  const DType dtype = masked.y.dtype();  // in bfloat16 the penalties are float32
+  return add(add(masked.y, convert(scale(masked.l1_norm, 3), dtype)),
+             convert(scale(masked.entropy, -2), dtype));
 }
 
 std::vector<Tensor> some_inputs(const Shape& x, int64_t K, double shift) {
