@@ -1,5 +1,6 @@
 # make                builds ./train, ./sample and ./prepare for the machine it finds, and the default corpus
 # make test           builds and runs the tests
+# tests/programs.sh   tries what the programs say of themselves, after make and make gradcheck
 # make gradcheck      builds ./gradcheck and runs it: every op's gradient against finite differences, as a table
 # make bench          time a training step; BENCH="--help" lists its options
 # make data           the default corpus (part of plain make)
@@ -33,7 +34,7 @@ ifeq ($(DEVICE)$(NVCC),cuda)
 $(error DEVICE=cuda needs nvcc, which is not in PATH; install the CUDA toolkit, or make DEVICE=cpu)
 endif
 
-BUILD := build/$(DEVICE)$(if $(SANITIZE),-sanitize)
+BUILD := build/$(DEVICE)$(if $(SANITIZE),-sanitize)$(if $(filter-out native,$(MARCH)),-$(MARCH))
 
 # --- how to compile ----------------------------------------------------------------------------------------
 CPPFLAGS += -I. $(if $(DEPS),-isystem $(DEPS)/include) -DENGINE_$(shell echo $(DEVICE) | tr a-z A-Z) -MMD -MP

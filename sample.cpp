@@ -56,7 +56,7 @@ int sample(const Options& options) {
   options.sampling.validate();
   const std::string path = ld::find_checkpoint(options.run, options.checkpoint);
   const ld::SavedModel saved(path, options.model);
-  const auto tokenizer = ld::tokenizer_of(saved.config, ld::folder_of(path), options.tokenizer);
+  const auto tokenizer = ld::tokenizer_of(saved.config, ld::folder_of(options.run), options.tokenizer);
   const std::string text = options.prompt_file.empty() ? options.prompt : ld::read_file(options.prompt_file);
   const std::vector<int32_t> prompt = ld::prompt_tokens(tokenizer, text);
   const ld::ModelConfig& config = saved.config.model_config;

@@ -58,9 +58,9 @@ int describe_device() {
 ld::RunEnd train_profiled(ld::Trainer& trainer, const std::string& file) {
   const ld::Profile profile;
   auto report = [&] {
+    if (!file.empty()) profile.write_trace(file);
     fmt::print("{}", profile.table());
     if (file.empty()) return;
-    profile.write_trace(file);
     fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
                profile.traced_steps());
   };
@@ -78,8 +78,8 @@ ld::RunEnd train_profiled(ld::Trainer& trainer, const std::string& file) {
 void print_sample(const std::string& folder, int64_t tokens) {
   try {
     ld::print_sample_of_run(folder, tokens);
-  } catch (const ld::Error& error) {
-    fmt::print("note      no sample: {}\n", error.what());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "note      no sample: {}\n", error.what());
   }
 }
 
@@ -158,7 +158,7 @@ int main(int argc, char** argv) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_option("--unset", options.removals,
-                 "Leave out a key or section of the config, e.g. --unset model_config.learned_dropout_config")
+                 "Leave out a key or section of the config, as if its file had not got it")
       ->type_name("KEY")
       ->allow_extra_args(false);
   app.add_option("--out", options.out,

@@ -49,7 +49,8 @@ void require_device();
 int64_t second_level_cache();
 #endif
 
-/// Raw device memory, at a multiple of 256 bytes, or null if there is none left. Use Tensor; only the pool calls these, one call at a time.
+/// Raw device memory, at a multiple of 256 bytes, or null if there is none left. Use Tensor; only the pool calls
+/// these, one call at a time.
 void* device_allocate(size_t bytes);
 void device_free(void* memory);
 

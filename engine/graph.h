@@ -9,9 +9,9 @@
 // from one launch to the next lies in device memory that the work reads and somebody else has written before:
 // tokens, noise (NoisePlace), coefficients. The work may not read the device, wait for it, or copy from host
 // memory that is not pinned. Memory comes from the pool's cached blocks: do the work twice without capturing
-// it before. If capturing fails the function is called once more, and then finds tensors that the first call has made and
-// nothing has written: work that adds to something has to zero it itself. The blocks stay set aside for the graphs (GraphMemory), which share them: what a graph leaves in
-// a tensor it made is good until another one is launched.
+// it before. If capturing fails, the work is done once more, and tensors that the first try made hold
+// nothing: what is added to must be zeroed by the work. The blocks stay set aside for the graphs (GraphMemory),
+// which share them: what a graph leaves in a tensor it made is good until another one is launched.
 //
 // The CPU has no launches to save: there the work is simply done.
 #pragma once

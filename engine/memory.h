@@ -26,8 +26,8 @@ class MemoryScope {
   MemoryUse previous_;
 };
 
-/// Shared ownership of one block, at a multiple of 256 bytes; it returns to the pool when the last owner goes. Error: there
-/// is no memory left.
+/// Shared ownership of one block, at a multiple of 256 bytes; it returns to the pool when the last owner goes.
+/// Error: there is no memory left.
 std::shared_ptr<void> pool_allocate(int64_t bytes);
 /// From here on every block is filled with NaN when handed out, so that reading what nobody wrote shows.
 /// The tests do; it costs a pass over memory.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a user does: prepare a text, train on it, look at the run, go on with it, sample. Every option of ./train and ./sample
-# that needs no terminal, by what it prints or leaves. `make` and `make gradcheck` have built the programs.
+# What a user does: prepare a text, train on it, look at the run, go on with it, sample. Every option of ./train and
+# ./sample, by what it prints or leaves. The programs are those that `make` and `make gradcheck` have built.
 #
 #   tests/programs.sh
 set -euo pipefail
@@ -34,7 +34,7 @@ steps() {
 }
 
 expect "vocabulary" ./prepare README.md --tokenizer chars --name readme --out "$work"
-config=(configs/shakespeare_cpu.toml --set "data=$work/readme" --set est_steps=2)
+config=(configs/shakespeare_cpu.toml --set "data=$work/readme" --set est_steps=2 --set dtype=float32)
 masks='model_config.learned_dropout_config={dropout_input_type="EMBED",mask_rounding_type="NOISE_AND_LINEAR",n_head=4}'
 run=$work/run
 
@@ -60,7 +60,7 @@ expect "resumed after step 3" ./train "$run/config.toml" --resume --steps 5
 steps 5 "$run"
 
 # The same text with and without a cache of keys and values, and from the same seed; another from another.
-text() { ./sample "$run" --prompt "The " --tokens 30 "$@" 2>/dev/null; }
+text() { ./sample "$run" --prompt "The " --tokens 30 "$@" 2>"$work/notes" || fail "./sample $*: $(<"$work/notes")"; }
 plain=$(text)
 [[ $plain == "The "* ]] || fail "the text does not begin with the prompt: $plain"
 other=$(text --no-cache)
@@ -76,13 +76,18 @@ other=$(text --samples 2)
 [[ $other == "$plain"$'\n----------------\nThe '* ]] || fail "--samples 2 does not print two"
 text --checkpoint last >/dev/null
 expect "ms a token" ./sample "$run" --stochastic-masks --dtype bfloat16 --top-k 5 --top-p 0.9 --tokens 5
-# Whatever becomes of the data: the run has its own tokenizer.
-rm "$work"/readme.chars
+# Whatever becomes of the data: the run has its own tokenizer. Another one may be named.
+mv "$work/readme.chars" "$work/moved.chars"
 other=$(text)
 [[ $other == "$plain" ]] || fail "the run needs the data's tokenizer"
-expect "vocabulary" ./prepare README.md --tokenizer chars --name readme --out "$work"
+other=$(text --tokenizer "$work/moved.chars")
+[[ $other == "$plain" ]] || fail "--tokenizer takes another one"
+refuse "no.chars" ./sample "$run" --tokenizer "$work/no.chars"
+mv "$work/moved.chars" "$work/readme.chars"
 
-expect "finished: 1 steps" ./train "${config[@]}" --out "$run" --overwrite --steps 1
+expect "finished: 1 steps" \
+  ./train "$run/config.toml" --overwrite --unset model_config.learned_dropout_config --unset sample_tokens --steps 1
+grep -q learned_dropout_config "$run/config.toml" && fail "--unset leaves the section there"
 steps 1 "$run"
 expect "linear_cross_entropy" ./train "${config[@]}" --out "$work/profiled" --steps 3 --profile "$work/trace.json"
 grep -q traceEvents "$work/trace.json" || fail "trace.json is no trace"

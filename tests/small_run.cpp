@@ -193,9 +193,17 @@ ChildRun::ChildRun(const std::string& name, const SmallData& data, const std::st
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output_.c_str(), O_WRONLY | O_CREAT | O_APPEND,
                                    0600);
   posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  posix_spawnattr_t attributes;  // signals do what they do by default, even where nohup runs the tests
+  posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  for (int signal : {SIGHUP, SIGINT, SIGPIPE, SIGTERM}) sigaddset(&defaults, signal);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::string program = "tests", filter = "--test-case=" + name, skipped = "--no-skip";
   char* arguments[] = {program.data(), filter.data(), skipped.data(), nullptr};
-  const int error = posix_spawn(&process_, "/proc/self/exe", &actions, nullptr, arguments, environ);
+  const int error = posix_spawn(&process_, "/proc/self/exe", &actions, &attributes, arguments, environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   check(error == 0, "posix_spawn: error ", error);
 }

@@ -206,8 +206,8 @@ TEST_CASE("attention in bfloat16: large scores") {
 
 #ifdef ENGINE_CPU
 // So large that each row's weight is at one key. A largest score that is not exactly what the others are compared with
-// shows as weights above 1, or infinite. (A GPU's fused multiply-add does not round the product, and so makes weights uncertain by as
-// much as a score's last digit, which from scores of a million on shows: docs/gpu.md.)
+// shows as weights above 1, or infinite. (A GPU's fused multiply-add does not round the product, and so makes weights
+// uncertain by as much as a score's last digit, which from scores of a million on shows: docs/gpu.md.)
 TEST_CASE("attention in bfloat16: scores of billions") {
   const int64_t T = 70, D = 24;
   const Tensor dy = random_bfloat16({1, T, D}, 2);

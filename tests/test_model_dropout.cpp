@@ -1,5 +1,5 @@
-// The baseline, of which the published runs with ordinary dropout are made, as a composition of ops: a Dropout in each of
-// its places, each with noise of its own.
+// The baseline, of which the published runs with ordinary dropout are made, as a composition of ops: a Dropout in each
+// of its places, each with noise of its own.
 #include <doctest/doctest.h>
 
 #include <set>

@@ -29,8 +29,8 @@ struct Reference {
   }
 };
 
-// A weight, a layernorm, a weight that gets a gradient in every other step only, and one that never does. A kernel works on
-// pieces of 2048 elements: two of a whole number of them and a rest, one that is a piece exactly.
+// A weight, a layernorm, a weight that gets a gradient in every other step only, and one that never does. A kernel
+// works on pieces of 2048 elements: the first has two and a rest, the third is one exactly.
 struct Four {
   explicit Four(DType dtype) : parameters(dtype, 5) {
     parameters.normal("weight", {5, 1000}, 0.5);

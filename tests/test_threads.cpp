@@ -1,5 +1,5 @@
-// Bits and threads. Our own kernels cut their work the same way whatever the number of threads, so their bits do not depend
-// on it; those of matrix products may (docs/speed.md), but they, too, are the same in every run with as many threads.
+// Our own kernels cut their work the same way whatever the number of threads, so their bits do not depend on it.
+// (Those of matrix products may: docs/speed.md.)
 #include <doctest/doctest.h>
 
 #include "ops/attention.h"
@@ -12,7 +12,6 @@
 #include "ops/unary.h"
 #include "tests/expect.h"
 #include "tests/small_model.h"
-#include "tests/small_run.h"
 #include "training/optimizer.h"
 
 namespace ld {
@@ -91,32 +90,6 @@ TEST_CASE("threads: nor do those of the optimizer") {
   const auto one = updated(1);
   for (int count : {2, 3, 8})
     for (size_t i = 0; i < one.size(); ++i) CHECK(same_bits(updated(count)[i], one[i]));
-}
-
-TEST_CASE("threads: a run on several gives the same bits twice, and when it is continued later") {
-  const SmallData data;
-  for (const char* dtype : {"float32", "bfloat16"}) {
-    INFO(std::string(dtype));
-    RunConfig config = small_run(data);
-    config.dtype = dtype;
-    config.batch_size = 8;
-    config.train_steps = 4;
-    config.checkpoint_interval = 2;
-    ModelConfig& model = config.model_config;
-    model.context_size = 40;
-    model.n_embed = 48;
-    model.n_head = model.learned_dropout_config->n_head = 3;
-    auto folder = [&](const char* name) { return data.folder(std::string(name) + dtype); };
-    train(config, folder("one"), RunStart::fresh, 4);
-    train(config, folder("two"), RunStart::fresh, 4);
-    expect_same_end(folder("two"), folder("one"));
-    RunConfig half = config;
-    half.train_steps = 2;
-    train(half, folder("parts"), RunStart::fresh, 4);
-    train(config, folder("parts"), RunStart::resume, 4);
-    CHECK((file_bytes(folder("parts") + "/last.safetensors") ==
-           file_bytes(folder("one") + "/last.safetensors")));
-  }
 }
 
 }  // namespace ld

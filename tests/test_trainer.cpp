@@ -5,6 +5,7 @@
 
 #include "tests/expect.h"
 #include "tests/small_run.h"
+#include "training/safetensors.h"
 
 namespace ld {
 namespace {
@@ -308,6 +309,62 @@ TEST_CASE("trainer: an estimate that is not finite does not end the run and is n
   CHECK(train(config, folder) == RunEnd::finished);
   CHECK(metrics_of(folder).back().at("val_loss").is_null());
   CHECK_FALSE(fs::exists(folder + "/best.safetensors"));
+}
+
+// Forty tokens are soon known by heart, and what is known by heart of them is wrong elsewhere.
+TEST_CASE("trainer: the best checkpoint is that of the lowest val loss, not of the last") {
+  const SmallData data;
+  write_tokens(data.prefix() + "_train.bin", 40, 1);
+  RunConfig config = small_run(data);
+  config.train_steps = config.lr_decay_iters = 200;
+  config.est_interval = 20;
+  config.est_steps = 10;
+  config.model_config.n_embed = 24;
+  config.model_config.learned_dropout_config.reset();
+  config.model_config.use_dropout_l1_norm_penalty = false;
+  config.model_config.dropout_rate = 0;
+  train(config, data.folder("run"));
+  double lowest = INFINITY;
+  int64_t at = 0;
+  for (const auto& line : metrics_of(data.folder("run")))
+    if (line.contains("val_loss") && line.at("val_loss") < lowest) {
+      lowest = line.at("val_loss");
+      at = line.at("step");
+    }
+  REQUIRE(at < 200);
+  const SafetensorsFile best(data.folder("run") + "/best.safetensors"),
+      last(data.folder("run") + "/last.safetensors");
+  CHECK(best.number("step") == static_cast<double>(at));
+  CHECK(best.number("best_val_loss") == lowest);
+  CHECK(last.number("step") == 200);
+  CHECK(last.number("best_val_loss") == lowest);
+  CHECK_FALSE(same_bits(best.read("token_embedding.weight"), last.read("token_embedding.weight")));
+}
+
+TEST_CASE("trainer: a run on several threads gives the same bits twice, and when it is continued later") {
+  const SmallData data;
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    INFO(std::string(dtype));
+    RunConfig config = small_run(data);
+    config.dtype = dtype;
+    config.batch_size = 8;
+    config.train_steps = 4;
+    config.checkpoint_interval = 2;
+    ModelConfig& model = config.model_config;
+    model.context_size = 40;
+    model.n_embed = 48;
+    model.n_head = model.learned_dropout_config->n_head = 3;
+    auto folder = [&](const char* name) { return data.folder(std::string(name) + dtype); };
+    train(config, folder("one"), RunStart::fresh, 4);
+    train(config, folder("two"), RunStart::fresh, 4);
+    expect_same_end(folder("two"), folder("one"));
+    RunConfig half = config;
+    half.train_steps = 2;
+    train(half, folder("parts"), RunStart::fresh, 4);
+    train(config, folder("parts"), RunStart::resume, 4);
+    CHECK((file_bytes(folder("parts") + "/last.safetensors") ==
+           file_bytes(folder("one") + "/last.safetensors")));
+  }
 }
 
 }  // namespace ld

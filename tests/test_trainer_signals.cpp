@@ -114,6 +114,8 @@ TEST_CASE(
   ChildRun child("child: trains while nobody reads", data, folder);
   child.wait_for(metrics(folder), "cross_entropy", 5);
   child.send(SIGHUP);
+  child.wait_for(child.output(), "stopping:");
+  child.send(SIGHUP);  // from the shell, and from the system
   CHECK(child.end() == 0);
   CHECK(train(long_run(data.prefix()), folder, RunStart::resume) == RunEnd::finished);
 }

@@ -110,7 +110,7 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
                    .best_val_loss = file.number("best_val_loss"),
                    .best_step = count("best_step"),
                    .estimated_step = count("estimated_step"),
-                   .machine = file.metadata("machine")};
+                   .machine = file.metadata("machine", "")};
     for (size_t i = 0; file.contains(decisions_prefix + std::to_string(i)); ++i)
       state.decisions.push_back(file.read(decisions_prefix + std::to_string(i)));
     return state;

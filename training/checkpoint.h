@@ -17,7 +17,8 @@ struct RunState {
   double best_val_loss = std::numeric_limits<double>::infinity();
   int64_t best_step = 0;
   int64_t estimated_step = 0;  // at which the losses were estimated last
-  std::string machine = {};    // that did the last step; empty before the first
+  std::string machine =
+      {};  // that wrote the checkpoint this was read from; empty if none, or if it does not say
   /// Of the masks in the first micro-batch of the last step, to say which flip in the next: the words of their
   /// MaskDecisions. Nothing but a statistic depends on them.
   std::vector<Tensor> decisions = {};

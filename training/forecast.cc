@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 
@@ -45,7 +46,7 @@ double extrapolated(double x0, double y0, double x1, double y1, double x) {
   return x0 == x1 ? y1 : y0 + (y1 - y0) * (x - x0) / (x1 - x0);
 }
 
-// Of this process: the machine's memory, or what its control group may have of it.
+// The machine's memory, or a container's limit.
 int64_t usable_memory() {
   int64_t usable = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit)

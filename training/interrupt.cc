@@ -14,6 +14,7 @@ const char* first_note = "";
 // Only what is allowed inside a signal handler: a flag and write(2).
 void on_signal(int signal) {
   if (pending) {
+    if (signal == SIGHUP) return;  // a terminal that goes sends two
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;

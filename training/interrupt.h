@@ -1,5 +1,5 @@
-// Ctrl-C, SIGTERM and SIGHUP (the terminal is gone; under nohup it is ignored): the first asks the run to finish its
-// step, save and stop; the second stops at once.
+// Ctrl-C, SIGTERM, and SIGHUP, which says that the terminal is gone (and which nohup has ignored): the first of them asks
+// the run to finish its step, save and stop; a second Ctrl-C or SIGTERM stops at once.
 #pragma once
 
 namespace ld {
@@ -12,7 +12,7 @@ void catch_interrupts(const char* note =
 bool interrupted();
 
 /// From here on a reader of the program's output who leaves, as `tee` does at the Ctrl-C that was meant for both, does
-/// not end the program: what it prints is lost and nothing else.
+/// not end the program: to write is an error from then on, and no signal.
 void outlive_readers();
 
 }  // namespace ld

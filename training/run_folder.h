@@ -26,7 +26,7 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
-  /// For `overwrite`, once it is known that the new run can begin.
+  /// Once it is known that another one can begin.
   void remove_run() const;
 
   const std::string& path() const { return path_; }

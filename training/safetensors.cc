@@ -115,6 +115,11 @@ const std::string& SafetensorsFile::metadata(const std::string& key) const {
   return found->second;
 }
 
+std::string SafetensorsFile::metadata(const std::string& key, const std::string& otherwise) const {
+  auto found = metadata_.find(key);
+  return found == metadata_.end() ? otherwise : found->second;
+}
+
 double SafetensorsFile::number(const std::string& key) const {
   try {
     return std::stod(metadata(key));

@@ -31,6 +31,8 @@ class SafetensorsFile {
 
   /// The value of a metadata key; an error names the file and the key if it is not there.
   const std::string& metadata(const std::string& key) const;
+  /// The same, or `otherwise` if it is not there.
+  std::string metadata(const std::string& key, const std::string& otherwise) const;
   /// The same as a number (an integer up to 2⁵³ exactly); an error names the file, the key and what it holds.
   double number(const std::string& key) const;
   bool contains(const std::string& name) const { return entries_.contains(name); }

@@ -33,8 +33,9 @@ std::string find_checkpoint(const std::string& run, const std::string& choice) {
   return path;
 }
 
-std::string folder_of(const std::string& checkpoint) {
-  const std::string folder = fs::path(checkpoint).parent_path().string();
+std::string folder_of(const std::string& run) {
+  if (fs::is_directory(run)) return run;
+  const std::string folder = fs::path(run).parent_path().string();
   return folder.empty() ? "." : folder;
 }
 

@@ -15,8 +15,8 @@ namespace ld {
 /// yet. `run` is a run's folder, or a checkpoint itself. Error: what is missing.
 std::string find_checkpoint(const std::string& run, const std::string& choice = {});
 
-/// The folder that a checkpoint lies in.
-std::string folder_of(const std::string& checkpoint);
+/// The folder of a run that is given as one, or as a checkpoint that lies in it.
+std::string folder_of(const std::string& run);
 
 struct SavedModelOptions {
   /// Keep the masks' noise (use_noise_at_inference), which only NOISE_AND_LINEAR has.

@@ -57,13 +57,16 @@ Trainer::Trainer(const RunConfig& config, Transformer& model, const Dataset& dat
       saved_step_(state_.step) {}
 
 void Trainer::begin() {
-  if (start_ == RunStart::overwrite) folder_.remove_run();
+  if (start_ != RunStart::resume) {
+    const auto info = read_data_info(config_.data);
+    const bool known = info && info->tokenizer_path && fs::exists(*info->tokenizer_path);
+    const std::string tokenizer = known ? read_file(*info->tokenizer_path) : "";
+    folder_.remove_run();  // or what is left of one that has not come to its first checkpoint
+    if (known) write_file(folder_.tokenizer(), tokenizer);
+  }
   write_file(folder_.config(), to_toml(config_));
-  const auto info = read_data_info(config_.data);
-  if (start_ != RunStart::resume && info && info->tokenizer_path && fs::exists(*info->tokenizer_path))
-    write_file(folder_.tokenizer(), read_file(*info->tokenizer_path));
   log_.emplace(folder_, config_, state_);
-  if (start_ == RunStart::resume && state_.machine != machine())
+  if (!state_.machine.empty() && state_.machine != machine())
     console_.line(
         fmt::format("note      until here the run was made on {}; from here on its last bits may differ",
                     state_.machine));

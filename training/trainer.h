@@ -22,8 +22,8 @@ enum class RunEnd { finished, interrupted };
 
 class Trainer {
  public:
-  /// Locks the folder, as RunFolder says, and reads the checkpoint if `start` is `resume`. Nothing that the folder
-  /// holds changes before run().
+  /// Locks the folder, as RunFolder says, and reads the checkpoint if `start` is `resume`. A run that the folder holds
+  /// is changed by run() only.
   Trainer(const RunConfig& config, Transformer& model, const Dataset& data, const std::string& folder,
           RunStart start);
 
