@@ -99,6 +99,7 @@ int sample(const Options& options) {
 
 int main(int argc, char** argv) {
   ld::wait_politely(argv);
+  ld::give_signals_a_thread();
   Options options;
   CLI::App app(
       "Prints text by the model of a run, token by token as it is chosen.\n"

@@ -146,6 +146,7 @@ int train(const Options& options) {
 
 int main(int argc, char** argv) {
   ld::wait_politely(argv);
+  ld::give_signals_a_thread();
   Options options;
   CLI::App app(
       "Trains a transformer, with LearnedDropout or without, as a config says.\n"

@@ -4,8 +4,11 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
+#include <thread>
 
+#include "ops/linear.h"
 #include "tests/expect.h"
 #include "tests/small_run.h"
 #include "training/interrupt.h"
@@ -55,7 +58,8 @@ TEST_CASE("child: is told to stop in its first step" * doctest::skip()) {
   RunConfig config = long_run(child_data());
   config.est_interval = 1;
   config.train_steps = 20;
-  std::raise(SIGTERM);
+  kill(getpid(), SIGTERM);
+  while (!interrupted()) std::this_thread::yield();
   CHECK(train(config, child_folder()) == RunEnd::interrupted);
 }
 
@@ -118,6 +122,31 @@ TEST_CASE(
   child.send(SIGHUP);  // from the shell, and from the system
   CHECK(child.end() == 0);
   CHECK(train(long_run(data.prefix()), folder, RunStart::resume) == RunEnd::finished);
+}
+
+// On several threads, with matrices as large as an output layer's.
+TEST_CASE("child: multiplies matrices in a hail of signals" * doctest::skip()) {
+  catch_interrupts();
+  const Tensor x = random_tensor({400, 300}, 1), w = random_tensor({2000, 300}, 2);
+  const Var a = cast(x, DType::float32), b = cast(w, DType::float32);
+  const Tensor undisturbed = linear(a, b).value();
+  std::atomic<bool> done = false;
+  std::thread hail([&] {
+    while (!done) {
+      kill(getpid(), SIGHUP);
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  });
+  for (int i = 0; i < 200; ++i) CHECK(same_bits(linear(a, b).value(), undisturbed));
+  done = true;
+  hail.join();
+  CHECK(interrupted());
+}
+
+TEST_CASE("trainer signals: they disturb no matrix product") {
+  const SmallData data;
+  ChildRun child("child: multiplies matrices in a hail of signals", data, data.folder("none"));
+  CHECK(child.end() == 0);
 }
 
 TEST_CASE("trainer signals: a second SIGTERM ends a run at once") {

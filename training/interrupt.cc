@@ -2,13 +2,16 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 namespace ld {
 namespace {
 
-volatile std::sig_atomic_t pending = 0;
+std::atomic<bool> pending = false;  // of a kind that a signal handler may write
+static_assert(std::atomic<bool>::is_always_lock_free);
 const char* first_note = "";
 
 // Only what is allowed inside a signal handler: a flag and write(2).
@@ -19,17 +22,33 @@ void on_signal(int signal) {
     std::raise(signal);
     return;
   }
-  pending = 1;
+  pending = true;
   [[maybe_unused]] auto written = write(STDERR_FILENO, first_note, std::strlen(first_note));
 }
 
+sigset_t caught_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
 }  // namespace
+
+void give_signals_a_thread() {
+  const sigset_t signals = caught_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    for (;;) pause();
+  }).detach();
+}
 
 void catch_interrupts(const char* note) {
   first_note = note;
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // a write to the disk goes on
+  action.sa_flags = SA_RESTART;  // where they have no thread: a write to the disk goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   struct sigaction hangup {};
@@ -40,6 +59,6 @@ void catch_interrupts(const char* note) {
 
 void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }
 
-bool interrupted() { return pending != 0; }
+bool interrupted() { return pending; }
 
 }  // namespace ld
