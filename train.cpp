@@ -50,7 +50,7 @@ void draw_tape(ld::Transformer& model, const ld::RunConfig& config, const ld::Da
 
 int describe_device() {
   ld::require_device();
-  fmt::print("device        {}: {}\n{}", ld::device_name(), ld::device_description(), ld::device_details());
+  fmt::print("device        {}\n{}", ld::device_in_words(), ld::device_details());
   return 0;
 }
 
@@ -60,9 +60,9 @@ ld::RunEnd train_profiled(ld::Trainer& trainer, const std::string& file) {
   auto report = [&] {
     if (!file.empty()) profile.write_trace(file);
     fmt::print("{}", profile.table());
-    if (file.empty()) return;
-    fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
-               profile.traced_steps());
+    if (!file.empty())
+      fmt::print("trace     {}: every call of the first {} steps; https://ui.perfetto.dev opens it\n", file,
+                 profile.traced_steps());
   };
   try {
     const ld::RunEnd end = trainer.run();
@@ -100,7 +100,7 @@ int train(const Options& options) {
   if (options.dry_run) fmt::print("{}\n", ld::to_toml(config));
   const std::optional<uint64_t> seed(config.seed), no_seed;
   ld::Transformer model(config.model_config, config.model_dtype(), options.dry_run ? no_seed : seed);
-  fmt::print("device    {}\n", ld::machine());
+  fmt::print("device    {}\n", ld::device_in_words());
   fmt::print("data      {}: {} train and {} val tokens, vocabulary {}\n", config.data,
              ld::grouped(static_cast<int64_t>(data.train.tokens().size())),
              ld::grouped(static_cast<int64_t>(data.val.tokens().size())),

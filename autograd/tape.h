@@ -81,7 +81,7 @@ struct Node {
 
 enum class KeepTape : bool { no, yes };
 
-/// Lives in a block: tapes of one thread end in the opposite order of their beginnings, like NoGradient and observers.
+/// Lives in a block: tapes of one thread end in the opposite order of their beginnings, like NoGradient.
 class Tape {
  public:
   Tape();  // becomes this thread's current tape; the previous one returns when this one goes

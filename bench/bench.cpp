@@ -185,9 +185,8 @@ json run(const BenchOptions& o) {
   const Sizes s = sizes_of(o);
   const auto tokens = static_cast<double>(s.batch_size * s.context_size);
   Training training(o);
-  fmt::print("{} {} {}  {} parameters  batch {} x {}  {}: {}\n", o.model, o.variant, o.dtype,
-             grouped(training.parameters()), s.batch_size, s.context_size, device_name(),
-             device_description());
+  fmt::print("{} {} {}  {} parameters  batch {} x {}  {}\n", o.model, o.variant, o.dtype,
+             grouped(training.parameters()), s.batch_size, s.context_size, device_in_words());
   for (uint32_t i = 0; i <= Training::warm_up; ++i) training.step();
   if (!training.obstacle().empty()) fmt::print("without CUDA graphs: {}\n", training.obstacle());
 

@@ -41,6 +41,8 @@ namespace ld {
 const char* device_name();
 /// One line for the start of a run: processor or GPU, threads or memory.
 std::string device_description();
+/// Both: "cpu: Intel(R) Xeon(R) Processor, 2 threads". On another device the last bits of a result may differ.
+inline std::string device_in_words() { return std::string(device_name()) + ": " + device_description(); }
 /// Throws unless this build's device can be used on this machine, saying what to run instead.
 void require_device();
 

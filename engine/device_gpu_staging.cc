@@ -12,12 +12,12 @@ Staging::Staging(const Tensor& target) : target_(target) {
 }
 
 Staging::Buffer::~Buffer() {
-  if (copied) cudaEventSynchronize(copied);
-  if (copied) cudaEventDestroy(copied);
+  if (copied) {
+    cudaEventSynchronize(copied);
+    cudaEventDestroy(copied);
+  }
   if (memory) cudaFreeHost(memory);
 }
-
-Staging::~Staging() = default;
 
 void* Staging::open() {
   const Buffer& buffer = buffers_[static_cast<size_t>(turn_)];

@@ -1,5 +1,5 @@
-// The CUDA functions that concern one thread alone, for g++: atomics, bits, and the quick approximate
-// functions (here the exact ones), as many as have been needed. The plain mathematics (expf, fmaxf, erff ...) is glibc's.
+// The CUDA functions that concern one thread alone, for g++: atomics, bits, and the quick approximate functions
+// (here the exact ones), as many as have been needed. The plain mathematics (expf, fmaxf, erff ...) is glibc's.
 #pragma once
 
 #include <math.h>    // not <cmath>: CUDA code calls exp(float) in the global namespace

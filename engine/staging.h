@@ -22,7 +22,6 @@ class Staging {
  public:
   /// Writes to `target`, which is kept.
   explicit Staging(const Tensor& target);
-  ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
@@ -55,7 +54,6 @@ class Staging {
 
 #ifdef ENGINE_CPU
 inline Staging::Staging(const Tensor& target) : target_(target) {}
-inline Staging::~Staging() = default;
 inline void* Staging::open() { return target_.raw(); }
 inline void Staging::send() {}
 #endif

@@ -170,6 +170,7 @@ bool fits_flash(const AttentionSizes& s) {
 
 }  // namespace attention_gpu
 
+// log_sum is to base 2 in attention_flash and to base e in the plain kernels; forward and backward choose alike.
 template <class T>
 void attention_forward(T* y, acc_t<T>* log_sum, const T* qkv, const AttentionSizes& s) {
   using namespace attention_gpu;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/temporary_directory.h"
+#include "training/data_info.h"
 #include "training/trainer.h"
 
 namespace ld {
@@ -20,8 +21,13 @@ struct SmallData {
   SmallData();
   std::string prefix() const { return directory / "data"; }
   std::string folder(const std::string& name) const { return directory / name; }
+  /// Writes data.toml, which raw token files come without.
+  void describe(const DataInfo& info) const { directory.file("data.toml", data_info_text(info)); }
   TemporaryDirectory directory;
 };
+
+/// What is true of SmallData's files.
+inline const DataInfo small_data_info{.vocabulary_size = 11, .train_tokens = 2000, .val_tokens = 300};
 
 /// 12 steps of 2 micro-batches of 3 sequences; estimates and checkpoints every 4. EMBED masks with noise,
 /// dropout and a penalty, so that a run draws from every source of randomness.

@@ -76,15 +76,16 @@ TEST_CASE("dataset: every offset is drawn, the first, the last and all between a
 TEST_CASE("dataset: files that do not belong together are refused") {
   const SmallData data;
   RunConfig config = small_run(data);
-  auto open_with_counts = [&](const std::string& train, const std::string& val) {
-    data.directory.file("data.toml", "vocabulary_size = 11\ntrain_tokens = " + train +
-                                         "\nval_tokens = " + val + "\ncharacters = 2300\n");
+  DataInfo info = small_data_info;
+  auto open = [&] {
+    data.describe(info);
     open_dataset(config);
   };
-  open_with_counts("2000", "300");
-  expect_error([&] { open_with_counts("2001", "300"); },
-               {"data_train.bin: holds 2000", "data.toml says 2001", "prepare"});
-  expect_error([&] { open_with_counts("2000", "30"); }, {"data_val.bin: holds 300", "data.toml says 30"});
+  open();
+  info.val_tokens = 30;
+  expect_error(open, {"data_val.bin: holds 300", "data.toml says 30"});
+  info.train_tokens = 2001;
+  expect_error(open, {"data_train.bin: holds 2000", "data.toml says 2001", "prepare"});
 }
 
 TEST_CASE("dataset: a file of exactly one sequence and its last target") {

@@ -30,11 +30,10 @@ struct FinishedRun {
   FinishedRun() { train(config, folder); }
   // The data's TOML, which names its tokenizer.
   void name_tokenizer(const std::string& path) const {
-    DataInfo info;
-    info.vocabulary_size = 11;
+    DataInfo info = small_data_info;
     info.tokenizer = "chars";
     info.tokenizer_path = path;
-    data.directory.file("data.toml", data_info_text(info));
+    data.describe(info);
   }
 };
 
@@ -192,9 +191,9 @@ TEST_CASE("tokenizer of a run: named by its data, or by hand") {
 TEST_CASE("tokenizer of a run: a copy in its folder, whatever becomes of the data") {
   const SmallData data;
   const std::string ours = data.directory.file("letters.chars", Tokenizer::chars("abcdefghij\n").file_text());
-  data.directory.file("data.toml",
-                      "vocabulary_size = 11\ntrain_tokens = 2000\nval_tokens = 300\ncharacters = 2300\n"
-                      "tokenizer = \"chars\"\ntokenizer_file = \"letters.chars\"\n");
+  DataInfo info = small_data_info;
+  info.tokenizer_path = ours;
+  data.describe(info);
   const RunConfig config = small_run(data);
   const std::string folder = data.folder("run");
   train(config, folder);

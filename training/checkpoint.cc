@@ -36,9 +36,8 @@ void refuse_other_config(const std::string& path, const std::string& saved_lines
     const bool more_saved = static_cast<bool>(std::getline(saved, theirs));
     const bool more_ours = static_cast<bool>(std::getline(ours, mine));
     if (!more_saved && !more_ours) return;
-    check(
-        theirs == mine, path, ": was made with another config: there \"", theirs, "\", here \"", mine,
-        "\"; resume with the config it was made with (--steps N trains further), or start another run with --out");
+    check(theirs == mine, path, ": was made with another config: there \"", theirs, "\", here \"", mine,
+          "\"; resume with that one (--steps N trains further), or start another run with --out");
   }
 }
 
@@ -52,8 +51,6 @@ void refuse_other_data(const SafetensorsFile& file, const std::string& path, con
 }
 
 }  // namespace
-
-std::string machine() { return fmt::format("{}: {}", device_name(), device_description()); }
 
 void save_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,
                      const Parameters& parameters, const AdamW& optimizer, const RunState& state) {
@@ -75,7 +72,7 @@ void save_checkpoint(const std::string& path, const RunConfig& config, const Dat
                      {"step", std::to_string(state.step)},
                      {"best_val_loss", fmt::format("{:.17g}", state.best_val_loss)},
                      {"best_step", std::to_string(state.best_step)},
-                     {"machine", machine()},
+                     {"device", device_in_words()},
                      {"estimated_step", std::to_string(state.estimated_step)},
                      {"optimizer_updates", updates.dump()},
                      {"train_data", data.train},
@@ -110,7 +107,7 @@ RunState load_checkpoint(const std::string& path, const RunConfig& config, const
                    .best_val_loss = file.number("best_val_loss"),
                    .best_step = count("best_step"),
                    .estimated_step = count("estimated_step"),
-                   .machine = file.metadata("machine", "")};
+                   .device = file.metadata("device", "")};
     for (size_t i = 0; file.contains(decisions_prefix + std::to_string(i)); ++i)
       state.decisions.push_back(file.read(decisions_prefix + std::to_string(i)));
     return state;

@@ -17,15 +17,11 @@ struct RunState {
   double best_val_loss = std::numeric_limits<double>::infinity();
   int64_t best_step = 0;
   int64_t estimated_step = 0;  // at which the losses were estimated last
-  std::string machine =
-      {};  // that wrote the checkpoint this was read from; empty if none, or if it does not say
+  std::string device = {};     // in words, that wrote the checkpoint this was read from; else empty
   /// Of the masks in the first micro-batch of the last step, to say which flip in the next: the words of their
   /// MaskDecisions. Nothing but a statistic depends on them.
   std::vector<Tensor> decisions = {};
 };
-
-/// Device, processor and threads, in words. On another machine the last bits of a result differ.
-std::string machine();
 
 /// Writes the file whole or not at all.
 void save_checkpoint(const std::string& path, const RunConfig& config, const DataFingerprint& data,

@@ -11,11 +11,11 @@ namespace ld {
 struct DataInfo {
   int64_t vocabulary_size = 0;
   int64_t train_tokens = 0, val_tokens = 0;
-  int64_t characters = 0;                     // of the whole text
-  std::string tokenizer;                      // "bpe" or "chars"
-  std::optional<std::string> tokenizer_path;  // for Tokenizer::read
-  std::vector<std::string> sources;           // file names of the text
-  std::optional<int64_t> shuffle_seed;        // set if the documents were shuffled
+  int64_t characters = 0;                          // of the whole text
+  std::string tokenizer = {};                      // "bpe" or "chars"
+  std::optional<std::string> tokenizer_path = {};  // for Tokenizer::read
+  std::vector<std::string> sources = {};           // file names of the text
+  std::optional<int64_t> shuffle_seed = {};        // set if the documents were shuffled
 };
 
 /// Reads `prefix`.toml, "data/gcide" for example; nothing if that file does not exist. Error:

@@ -48,7 +48,6 @@ void catch_interrupts(const char* note) {
   first_note = note;
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // where they have no thread: a write to the disk goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   struct sigaction hangup {};

@@ -32,20 +32,20 @@ const char* dtype_code(DType dtype) {
 constexpr const char* advice = "; the file is damaged, use another checkpoint";
 constexpr const char* checksums_key = "crc32";  // of the metadata: {name: crc32 of the tensor's bytes}
 
-uint32_t checksum(const char* bytes, size_t size) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes), size));
-}
-
-std::vector<char> host_bytes(const Tensor& tensor) {
-  std::vector<char> bytes(static_cast<size_t>(tensor.bytes()));
-  copy_to_host(bytes.data(), tensor.raw(), bytes.size());
-  return bytes;
+uint32_t checksum(std::string_view bytes) {
+  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace
 
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const Metadata& metadata) {
+  std::string host;
+  auto host_bytes = [&](const Tensor& tensor) -> std::string_view {
+    host.resize(static_cast<size_t>(tensor.bytes()));
+    copy_to_host(host.data(), tensor.raw(), host.size());
+    return host;
+  };
   json header, checksums = json::object();
   int64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
@@ -54,8 +54,7 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
                     {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
                     {"data_offsets", {offset, offset + tensor.bytes()}}};
     offset += tensor.bytes();
-    const std::vector<char> bytes = host_bytes(tensor);
-    checksums[name] = checksum(bytes.data(), bytes.size());
+    checksums[name] = checksum(host_bytes(tensor));
   }
   header["__metadata__"] = metadata;
   header["__metadata__"][checksums_key] = checksums.dump();
@@ -65,10 +64,7 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   SafeFile file(path);
   file.write({reinterpret_cast<const char*>(&length), sizeof length});
   file.write(text);
-  for (const auto& [name, tensor] : tensors) {
-    const std::vector<char> bytes = host_bytes(tensor);
-    file.write({bytes.data(), bytes.size()});
-  }
+  for (const auto& [name, tensor] : tensors) file.write(host_bytes(tensor));
   file.finish();
   file.publish();
 }
@@ -136,11 +132,12 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& tensor) c
   check(entry.shape == tensor.shape() && entry.dtype == dtype_code(tensor.dtype()), path_, ": tensor ", name,
         " is ", entry.dtype, " ", entry.shape, ", the model wants ", dtype_code(tensor.dtype()), " ",
         tensor.shape(), "; it belongs to another model");
-  check(entry.end - entry.begin == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ",
-        entry.end - entry.begin, " bytes, expected ", tensor.bytes());
-  check(!entry.checksum || *entry.checksum == checksum(bytes_.data() + entry.begin, entry.end - entry.begin),
-        path_, ": the bytes of tensor ", name, " are not those that were written", advice);
-  copy_to_device(tensor.raw(), bytes_.data() + entry.begin, entry.end - entry.begin);
+  const std::string_view bytes = std::string_view(bytes_).substr(entry.begin, entry.end - entry.begin);
+  check(bytes.size() == static_cast<size_t>(tensor.bytes()), path_, ": tensor ", name, " has ", bytes.size(),
+        " bytes, expected ", tensor.bytes());
+  check(!entry.checksum || *entry.checksum == checksum(bytes), path_, ": the bytes of tensor ", name,
+        " are not those that were written", advice);
+  copy_to_device(tensor.raw(), bytes.data(), bytes.size());
   synchronize();
 }
 

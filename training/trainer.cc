@@ -66,10 +66,9 @@ void Trainer::begin() {
   }
   write_file(folder_.config(), to_toml(config_));
   log_.emplace(folder_, config_, state_);
-  if (!state_.machine.empty() && state_.machine != machine())
-    console_.line(
-        fmt::format("note      until here the run was made on {}; from here on its last bits may differ",
-                    state_.machine));
+  if (!state_.device.empty() && state_.device != device_in_words())
+    console_.line(fmt::format(
+        "note      until here the run was made on {}; from here on its last bits may differ", state_.device));
 }
 
 NoiseKey Trainer::noise(int64_t micro_batch, uint32_t site) const {
